@@ -1,0 +1,1 @@
+"""One energy a file: `energy(input, prediction, *, weights…)`, one example in, one scalar out."""

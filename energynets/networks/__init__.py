@@ -1,0 +1,1 @@
+"""Flax modules from image to scores; none knows what it is trained by."""

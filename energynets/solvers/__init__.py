@@ -1,0 +1,1 @@
+"""Minimisers of the energies, each returning `Solution(value, residual, steps, converged)`."""

@@ -1,0 +1,1 @@
+"""The `Experiment` record, the one loop, schedules, checkpoints, sharding and reports."""
