@@ -1,0 +1,99 @@
+"""Reading pictures, seed maps and masks from disk, and saying plainly why one cannot be read."""
+
+import io
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from energynets.errors import BadInputError
+
+MAX_PIXELS = 200_000_000  # a larger picture is taken for a decompression bomb
+
+_OPENING = threading.Lock()
+
+
+def _decode(path: Path, encoded: bytes | None) -> Image.Image:
+    """The picture, wholly decoded; the one place where reading can fail."""
+    try:
+        # Read first: a picture that is refused, or an animation, leaves no open file behind.
+        stream = io.BytesIO(path.read_bytes() if encoded is None else encoded)
+        # Pillow's own limit warns first and raises at twice the size; ours stands for both. The
+        # filters of `warnings` belong to the whole process, hence the lock.
+        with _OPENING, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(stream)
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise BadInputError(
+                f"{path}: wanted an image of at most {MAX_PIXELS} pixels, got {width}×{height}"
+            )
+        picture.load()
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: wanted an image file, got no such file") from None
+    except Image.DecompressionBombError as error:
+        raise BadInputError(f"{path}: wanted an image of sane size, got: {error}") from None
+    except UnidentifiedImageError:
+        raise BadInputError(f"{path}: wanted a readable image, got an unknown format") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, BadInputError):
+            raise
+        raise BadInputError(f"{path}: wanted a readable image, got: {error}") from None
+    return picture
+
+
+def read_image(path: str | Path, *, encoded: bytes | None = None) -> Float32[np.ndarray, "h w 3"]:
+    """The picture as RGB in [0, 1]: grey, palette, RGBA (alpha dropped), CMYK and 16-bit as well.
+
+    The camera's rotation (EXIF) is applied. Colours of 16 bits are read with 8 of them, grey with
+    all. With `encoded`, the bytes of a file, nothing is opened and `path` serves for messages.
+
+    Raises:
+        BadInputError: naming the file, if it is missing, unreadable, truncated or too large.
+    """
+    picture = ImageOps.exif_transpose(_decode(Path(path), encoded))
+    if picture.mode.startswith("I") or picture.mode == "F":
+        grey = np.asarray(picture, np.float32)
+        scale = 65535.0 if picture.mode.startswith("I") else 1.0
+        return np.repeat(np.clip(grey / scale, 0, 1)[..., None], 3, axis=-1)
+    if picture.mode == "P":  # by way of RGBA, since Pillow warns of see-through palettes
+        picture = picture.convert("RGBA")
+    return np.asarray(picture.convert("RGB"), np.float32) / 255
+
+
+def read_labels(path: str | Path, *, encoded: bytes | None = None) -> UInt8[np.ndarray, "h w"]:
+    """The map of labels of a mask or of seeds: grey values or palette indices, never colours.
+
+    White is 255, and so void or no seed, in images of 1 bit too. `encoded` as in `read_image`.
+
+    Raises:
+        BadInputError: as `read_image`, and if the file holds colours instead of labels.
+    """
+    path = Path(path)
+    picture = _decode(path, encoded)
+    if picture.mode not in ("L", "P", "1"):
+        raise BadInputError(
+            f"{path}: wanted labels as an 8-bit grey or palette image, got mode {picture.mode}"
+        )
+    return np.asarray(picture.convert("L") if picture.mode == "1" else picture, np.uint8)
+
+
+def resize(image: Float32[np.ndarray, "h w 3"], size: int) -> Float32[np.ndarray, "s s 3"]:
+    """To size × size, bilinear with support scaled to the reduction, aspect not kept."""
+    channels = [
+        Image.fromarray(np.ascontiguousarray(image[..., c])).resize(
+            (size, size), Image.Resampling.BILINEAR
+        )
+        for c in range(image.shape[-1])
+    ]
+    return np.clip(np.stack([np.asarray(c, np.float32) for c in channels], -1), 0, 1)
+
+
+def resize_labels(
+    labels: UInt8[np.ndarray, "h w"], height: int, width: int
+) -> UInt8[np.ndarray, "height width"]:
+    """By nearest neighbour: for label maps on their way back to full size, not for strokes."""
+    return np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))

@@ -1,0 +1,72 @@
+"""Scores of label maps from confusion matrices, which add up over pictures."""
+
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+
+from energynets.data.source import VOID
+
+
+def confusion(
+    labels: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"], classes: int
+) -> Int64[np.ndarray, "k k"]:
+    """How many pixels of true label (row) were given each label (column); void pixels left out."""
+    known = truth != VOID
+    pairs = truth[known].astype(np.int64) * classes + labels[known]
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def iou(matrix: Float[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
+    """Intersection over union of each label; nan for one that does not occur in the truth."""
+    hits = np.diag(matrix).astype(float)
+    union = matrix.sum(0) + matrix.sum(1) - hits
+    return np.where(matrix.sum(1) > 0, hits / np.maximum(union, 1), np.nan)
+
+
+def mean_iou(
+    matrix: Float[np.ndarray, "k k"],
+    pictures: Float[np.ndarray, " k"] | None = None,
+    *,
+    at_least: int = 1,
+) -> float:
+    """Mean of `iou` over the labels that occur in the truth of at least so many pictures.
+
+    `pictures` counts those for each label; nan if no label is left.
+    """
+    values = iou(matrix)
+    if pictures is not None:
+        values = values[np.asarray(pictures) >= at_least]
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def pixel_accuracy(matrix: Float[np.ndarray, "k k"]) -> float:
+    """Share of the pixels that are not void whose label is right."""
+    return float(np.diag(matrix).sum() / max(matrix.sum(), 1))
+
+
+def bootstrap(
+    first: Int64[np.ndarray, "n k k"],
+    second: Int64[np.ndarray, "n k k"],
+    *,
+    at_least: int = 1,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """mean_iou of `first` minus that of `second`, and the 2.5 and 97.5 % points of it.
+
+    Both hold one confusion matrix a picture. Pictures are drawn with replacement, the same for
+    both, and the labels that count are those of the whole set.
+    """
+    present = (first.sum(2) > 0).sum(0) >= at_least
+
+    def score(matrix: np.ndarray) -> float:
+        values = iou(matrix)[present]
+        return float(np.nanmean(values)) if (~np.isnan(values)).any() else float("nan")
+
+    random = np.random.default_rng(seed)
+    differences = []
+    for _ in range(draws):
+        chosen = random.integers(0, len(first), len(first))
+        differences.append(score(first[chosen].sum(0)) - score(second[chosen].sum(0)))
+    low, high = np.nanpercentile(differences, [2.5, 97.5])
+    return score(first.sum(0)) - score(second.sum(0)), float(low), float(high)

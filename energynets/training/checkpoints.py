@@ -1,0 +1,95 @@
+"""Checkpoints by orbax: the latest, the best, and one every so many epochs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from energynets.errors import BadInputError
+
+Tree = Any
+
+
+def open_manager(folder: Path, *, keep_every: int) -> ocp.CheckpointManager:
+    """Checkpoints in `folder`: the last two, the one of least "loss", and multiples of `keep_every`.
+
+    A checkpoint that was cut short is not seen. Saving is synchronous: the state is a few MB, and
+    a run that says it has saved has saved.
+    """
+    keep: list[Any] = [
+        policies.LatestN(2),
+        policies.BestN(
+            get_metric_fn=lambda metrics: metrics["loss"],
+            reverse=True,
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        ),
+    ]
+    if keep_every:
+        keep.append(policies.EveryNSteps(keep_every))
+    return ocp.CheckpointManager(
+        folder.absolute(),
+        options=ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(keep),
+            best_fn=lambda metrics: metrics["loss"],
+            best_mode="min",
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=True,
+        ),
+    )
+
+
+def save(
+    manager: ocp.CheckpointManager,
+    step: int,
+    state: Tree,
+    schedule: Mapping[str, float],
+    metrics: Mapping[str, float] | None,
+) -> None:
+    """Keeps the state after `step` steps.
+
+    Raises:
+        BadInputError: if the disk is full or cannot be written; the last checkpoint is untouched.
+    """
+    try:
+        manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                # As text, because "nan" and exact floats survive it.
+                schedule=ocp.args.JsonSave({k: float(v).hex() for k, v in schedule.items()}),
+            ),
+            metrics=None if metrics is None else dict(metrics),
+            force=True,
+        )
+        manager.wait_until_finished()
+    except OSError as error:
+        raise BadInputError(_cannot_write(manager, step, error)) from None
+    except Exception as error:
+        # tensorstore reports a full disk as a ValueError that holds the system's message.
+        if "No space left" in str(error) or "disk quota" in str(error).lower():
+            raise BadInputError(_cannot_write(manager, step, error)) from None
+        raise
+
+
+def _cannot_write(manager: ocp.CheckpointManager, step: int, error: Exception) -> str:
+    cause = "No space left on device" if "No space left" in str(error) else str(error)
+    return (
+        f"{manager.directory}: wanted to write the checkpoint of step {step}, got: {cause}; "
+        "the checkpoint before it is intact, and the same command goes on from there"
+    )
+
+
+def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> tuple[Tree, dict[str, float]]:
+    """State and schedule of `step`, laid out as `like`: on any number of devices."""
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    kept = manager.restore(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract), schedule=ocp.args.JsonRestore()
+        ),
+    )
+    return kept["state"], {k: float.fromhex(v) for k, v in kept["schedule"].items()}

@@ -1,0 +1,60 @@
+"""What a task is to the loop: one record of pure functions."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+Tree = Any
+Variables = Mapping[str, Any]
+
+
+class Loss(NamedTuple):
+    """What a task makes of one batch; every array has one value for each example.
+
+    values: the loss of each example, never averaged: the loop takes the mean.
+    updates: what replaces the variables other than "params", such as batch statistics; may be {}.
+    logs: further values to be averaged and logged.
+    """
+
+    values: jax.Array
+    updates: Variables
+    logs: Mapping[str, jax.Array]
+
+
+class Evaluation(NamedTuple):
+    """A finite set of examples; `example(index)` is a pytree of NumPy arrays of equal shapes."""
+
+    length: int
+    example: Callable[[int], Tree]
+
+
+class Experiment(NamedTuple):
+    """A task: all that the loop needs to know of it.
+
+    init: key to variables, a mapping with "params" and whatever else the network keeps.
+    example: (step, row) to one example, a pytree of NumPy arrays. It depends on these two numbers
+        alone: data order needs no state, and any process can make any row.
+    name: (step, row) to what the example is called, for messages.
+    loss: (variables, batch, key) to `Loss`. The one place where network and energy meet.
+    validation: what is measured after every epoch.
+    predict: (variables, batch) to a pytree with one entry for each example; on the device.
+    measure: (index, example, prediction) to sums: arrays that are added up over the set; on the
+        host, in NumPy.
+    scores: sums to named numbers; "loss" among them is what schedules and "best" follow.
+    report: (variables, workdir) to what is printed and kept at the end of a run.
+    transform: gradients to steps, before the rate is applied.
+    """
+
+    init: Callable[[jax.Array], Variables]
+    example: Callable[[int, int], Tree]
+    name: Callable[[int, int], str]
+    loss: Callable[[Variables, Tree, jax.Array], Loss]
+    validation: Evaluation
+    predict: Callable[[Variables, Tree], Tree]
+    measure: Callable[[int, Tree, Tree], Mapping[str, np.ndarray]]
+    scores: Callable[[Mapping[str, np.ndarray]], Mapping[str, float]]
+    report: Callable[..., Any]
+    transform: optax.GradientTransformation = optax.scale_by_adam()

@@ -1,0 +1,118 @@
+"""What a run writes while it goes: metrics.jsonl, TensorBoard scalars, a progress bar."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The whole file or none of it, however the process ends."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class Journal:
+    """Scalars by step, in `metrics.jsonl` and as TensorBoard events; only process 0 writes.
+
+    A run that goes on from step n forgets what an interrupted one wrote of later steps.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
+        path = workdir / "metrics.jsonl"
+        kept = [r for r in read_metrics(workdir) if r["step"] <= step]
+        write_atomically(path, "".join(json.dumps(r) + "\n" for r in kept))
+        self._file = path.open("a")
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            self._board = None
+            console.print("tensorboardX is not installed: scalars go to metrics.jsonl alone")
+        else:
+            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        if not self._writes:
+            return
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in scalars.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._writes:
+            self._file.close()
+            if self._board is not None:
+                self._board.close()
+
+
+def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`; a last line that was cut short is left out."""
+    path = workdir / "metrics.jsonl"
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+class Bar:
+    """One line of progress: step, rate, time left and the latest loss."""
+
+    def __init__(self, progress: Progress, task: Any):
+        self._progress, self._task = progress, task
+
+    def advance(self, note: str = "") -> None:
+        task = self._progress.tasks[self._task]
+        rate = f"{task.speed:.2f}/s" if task.speed else ""
+        self._progress.update(self._task, advance=1, note=f"{rate}  {note}")
+
+
+@contextmanager
+def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """A bar on a terminal; in a log file only what is printed beside it appears."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(
+        *columns,
+        console=console,
+        transient=not console.is_terminal,
+        disable=not console.is_terminal or jax.process_index() != 0,
+        speed_estimate_period=60,
+    ) as progress:
+        yield Bar(progress, progress.add_task(title, total=total, completed=done, note=""))

@@ -1,0 +1,322 @@
+"""The training loop, written once: any `Experiment`, any number of devices, exact resume."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from energynets.errors import BadInputError
+from energynets.training import checkpoints, schedules, sharding
+from energynets.training.experiment import Evaluation, Experiment, Loss, Tree, Variables
+from energynets.training.journal import Bar, Journal, console, progress_bar, write_atomically
+
+
+class State(NamedTuple):
+    """All that a step changes."""
+
+    variables: Variables
+    optimizer: optax.OptState
+
+
+def default_config() -> ConfigDict:
+    """The part of a config that the loop reads, for a task to put at `config.train`."""
+    return ConfigDict(
+        {
+            "seed": 0,
+            "steps": 1000,  # 0: no training, only the report
+            "batch": 8,  # examples a step
+            "micro": 0,  # examples a micro-batch, gradients accumulated; 0: all of the batch
+            "epoch": 100,  # steps between two validations
+            "rate": 1e-2,
+            "schedule": "sign_changes",
+            "clip": 0.0,  # greatest norm of the gradient; 0: not limited
+            "save_every": 100,  # steps between two checkpoints, beside one after each epoch
+            "keep_every": 0,  # epochs between two checkpoints that are never deleted; 0: none
+            "log_every": 10,
+            "workers": 2,  # threads that load examples
+            "ahead": 4,  # batches that are loaded before they are needed
+            "eval_batch": 8,
+        }
+    )
+
+
+def make_step(experiment: Experiment, *, clip: float, mesh: Mesh) -> Callable:
+    """One step: (state, micro-batches, rate, key) to (state, values, logs).
+
+    The gradient is that of the mean over all examples, accumulated over the micro-batches, whose
+    updates of batch statistics follow one another; `values` and `logs` have an entry for each
+    example. The state given is used up. Two jitted functions, called from Python: inside
+    `lax.scan` XLA runs convolutions on a CPU twenty times slower.
+    """
+    everywhere = sharding.replicated(mesh)
+
+    def objective(params: Tree, rest: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Loss]:
+        loss = experiment.loss({**rest, "params": params}, batch, key)
+        return loss.values.mean(), loss
+
+    @partial(jax.jit, donate_argnums=(0, 1), out_shardings=everywhere)
+    def accumulate(total: Tree, rest: Tree, params: Tree, batch: Tree, key: jax.Array):
+        gradient, loss = jax.grad(objective, has_aux=True)(params, rest, batch, key)
+        total = jax.tree.map(jnp.add, total, gradient)
+        return total, {**rest, **loss.updates}, loss.values, dict(loss.logs)
+
+    @partial(jax.jit, donate_argnums=(1, 2), out_shardings=everywhere)
+    def apply(total: Tree, params: Tree, optimizer: Tree, count: jax.Array, rate: jax.Array):
+        gradient = jax.tree.map(lambda g: g / count, total)
+        norm = optax.global_norm(gradient)
+        if clip:
+            gradient = jax.tree.map(lambda g: g * jnp.minimum(1.0, clip / (norm + 1e-12)), gradient)
+        direction, optimizer = experiment.transform.update(gradient, optimizer, params)
+        params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
+        return params, optimizer, norm
+
+    def step(state: State, batches: list[Tree], rate: float, key: jax.Array):
+        params = state.variables["params"]
+        rest = {k: v for k, v in state.variables.items() if k != "params"}
+        total = jax.tree.map(jnp.zeros_like, params)
+        values, logs = [], []
+        for number, batch in enumerate(batches):
+            total, rest, value, log = accumulate(
+                total, rest, params, batch, jax.random.fold_in(key, number)
+            )
+            values.append(value)
+            logs.append(log)
+        params, optimizer, norm = apply(
+            total, params, state.optimizer, jnp.float32(len(batches)), jnp.float32(rate)
+        )
+        state = State({**rest, "params": params}, optimizer)
+        values = np.concatenate([np.asarray(v) for v in values])
+        logs = jax.tree.map(lambda *parts: np.concatenate([np.asarray(p) for p in parts]), *logs)
+        return state, values, {**logs, "gradient": np.asarray(norm)}
+
+    return step
+
+
+def evaluate(
+    experiment: Experiment,
+    variables: Variables,
+    evaluation: Evaluation,
+    mesh: Mesh,
+    *,
+    batch: int,
+    predict: Callable | None = None,
+    bar: Bar | None = None,
+) -> dict[str, np.ndarray]:
+    """The sums of `measure` over the whole of a set, the same on every process."""
+    predict = predict or jax.jit(experiment.predict, out_shardings=sharding.replicated(mesh))
+    share = sharding.local_share(mesh, batch, what="config.train.eval_batch")
+    totals: dict[str, np.ndarray] = {}
+    for indices, load in sharding.batches(evaluation.example, evaluation.length, batch, mesh):
+        examples = load()
+        predictions = predict(variables, sharding.put(examples, sharding.along(mesh, 0)))
+        predictions = jax.tree.map(lambda a: np.asarray(a)[share.start : share.stop], predictions)
+        for row, index in enumerate(indices):
+            if index < 0:
+                continue
+            example, prediction = jax.tree.map(lambda a, r=row: a[r], (examples, predictions))
+            for name, value in experiment.measure(index, example, prediction).items():
+                totals[name] = totals.get(name, 0.0) + np.asarray(value, np.float64)
+        if bar:
+            bar.advance()
+    return sharding.sum_over_processes(totals)
+
+
+def train(experiment: Experiment, config: ConfigDict, workdir: Path) -> Variables:
+    """Trains from the latest checkpoint of `workdir`, or from the start, to `config.train.steps`.
+
+    Returns the variables of least validation loss. Stopped at any moment and called again, it
+    ends with the same bits: a step depends on the state and its number alone.
+
+    Raises:
+        BadInputError: if `workdir` holds a run of another config, if a loss is not finite (the
+            last checkpoint is from before), or if a checkpoint cannot be written.
+    """
+    settings = config.train
+    _claim(workdir, config)
+    mesh = sharding.make_mesh()
+    state = _initial_state(experiment, settings.seed, mesh)
+    schedule = schedules.named(
+        settings.schedule, settings.rate, steps=settings.steps, epoch=settings.epoch
+    )
+    rates, start = schedule.init(), 0
+    manager = checkpoints.open_manager(
+        workdir / "checkpoints", keep_every=settings.keep_every * settings.epoch
+    )
+    latest = manager.latest_step()
+    if latest is not None:
+        state, rates = checkpoints.restore(manager, latest, state)
+        start = latest
+        console.print(f"goes on from step {start} of {workdir}")
+    journal = Journal(workdir, start)
+    everywhere = sharding.replicated(mesh)
+    step_fn = make_step(experiment, clip=settings.clip, mesh=mesh)
+    predict = jax.jit(experiment.predict, out_shardings=everywhere)
+    key = jax.random.key(settings.seed)
+
+    def validate(variables: Variables) -> dict[str, float]:
+        sums = evaluate(
+            experiment,
+            variables,
+            experiment.validation,
+            mesh,
+            batch=settings.eval_batch,
+            predict=predict,
+        )
+        return dict(experiment.scores(sums))
+
+    if latest is None and settings.steps:
+        scores = validate(state.variables)
+        journal.write(0, {f"validation/{k}": v for k, v in scores.items()})
+        checkpoints.save(manager, 0, state, rates, scores)
+    note, waited, began = "", 0.0, time.perf_counter()
+    with (
+        progress_bar("training", settings.steps, start) as bar,
+        _ahead(experiment, settings, mesh, start) as loaded,
+    ):
+        for step in range(start, settings.steps):
+            asked = time.perf_counter()
+            micro_batches = next(loaded)
+            waited += time.perf_counter() - asked
+            rate = schedule.rate(rates, step)
+            state, values, logs = step_fn(state, micro_batches, rate, jax.random.fold_in(key, step))
+            _refuse_non_finite(experiment, step, values, logs, manager)
+            done = step + 1
+            note = f"energy {values.mean():.4g}"
+            bar.advance(note)
+            if done % settings.log_every == 0:
+                now = time.perf_counter()
+                journal.write(
+                    done,
+                    {
+                        "loss": float(values.mean()),
+                        **{name: float(np.mean(value)) for name, value in logs.items()},
+                        "rate": rate,
+                        "seconds_a_step": (now - began) / settings.log_every,
+                        "waiting": waited / (now - began),
+                    },
+                )
+                waited, began = 0.0, now
+            scores = None
+            if done % settings.epoch == 0 or done == settings.steps:
+                scores = validate(state.variables)
+                rates = schedule.update(rates, scores["loss"])
+                journal.write(done, {f"validation/{k}": v for k, v in scores.items()})
+                told = "  ".join(f"{k} {v:.4g}" for k, v in scores.items())
+                console.print(f"step {done} of {settings.steps}: {note}  validation: {told}")
+            if scores or done % settings.save_every == 0:
+                checkpoints.save(manager, done, state, rates, scores)
+    journal.close()
+    best = manager.best_step()
+    if best is not None:
+        state, _ = checkpoints.restore(manager, best, state)
+    manager.close()
+    return state.variables
+
+
+def _initial_state(experiment: Experiment, seed: int, mesh: Mesh) -> State:
+    @partial(jax.jit, out_shardings=sharding.replicated(mesh))
+    def init(key: jax.Array) -> State:
+        variables = dict(experiment.init(key))
+        return State(variables, experiment.transform.init(variables["params"]))
+
+    return init(jax.random.key(seed))
+
+
+def _claim(workdir: Path, config: ConfigDict) -> None:
+    """Writes the config into a new run folder; refuses one that holds another config."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"{workdir}: wanted a run folder, got: {error.strerror}") from None
+    path = workdir / "config.json"
+    text = config.to_json_best_effort(indent=1, sort_keys=True)
+    if not path.exists():
+        if (workdir / "checkpoints").exists():
+            raise BadInputError(f"{path}: wanted the config of the checkpoints here, got no file")
+        if jax.process_index() == 0:
+            write_atomically(path, text)
+        return
+    old, new = _flat(json.loads(path.read_text())), _flat(json.loads(text))
+    different = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
+    if different:
+        told = ", ".join(f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in different[:3])
+        raise BadInputError(
+            f"{workdir}: wanted a new folder or the config that began this run, got another: {told}"
+        )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "config") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}.{key}"
+        flat |= _flat(value, name) if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _refuse_non_finite(
+    experiment: Experiment, step: int, values: np.ndarray, logs: Mapping, manager: Any
+) -> None:
+    """Stops the run before anything of this step is kept."""
+    bad = ~np.isfinite(values)
+    if not bad.any() and np.isfinite(logs["gradient"]).all():
+        return
+    what = "a finite loss" if bad.any() else "a finite gradient"
+    rows = np.flatnonzero(bad) if bad.any() else range(bad.size)
+    names = ", ".join(experiment.name(step, int(row)) for row in rows)
+    raise BadInputError(
+        f"step {step}: wanted {what}, got {values[rows[0]]} for {names}; the checkpoint of "
+        f"step {manager.latest_step()} in {manager.directory} is good"
+    )
+
+
+class _ahead:  # noqa: N801  (a context manager, used as a function)
+    """Batches from step `start` on, laid out on the mesh, loaded by threads before their turn."""
+
+    def __init__(self, experiment: Experiment, settings: ConfigDict, mesh: Mesh, start: int):
+        micro = settings.micro or settings.batch
+        if settings.batch % micro:
+            raise BadInputError(
+                f"config.train.micro: wanted a divisor of config.train.batch, {settings.batch}, "
+                f"got {micro}"
+            )
+        self._experiment, self._settings, self._start = experiment, settings, start
+        self._micro = micro
+        self._columns = sharding.local_share(mesh, micro, what="examples of a micro-batch")
+        self._sharding = sharding.along(mesh, 0)
+
+    def __enter__(self) -> Iterator[list[Tree]]:
+        self._pool = ThreadPoolExecutor(self._settings.workers)
+        return self._batches()
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _rows(self, step: int) -> list[Future]:
+        return [
+            self._pool.submit(self._experiment.example, step, first + column)
+            for first in range(0, self._settings.batch, self._micro)
+            for column in self._columns
+        ]
+
+    def _batches(self) -> Iterator[list[Tree]]:
+        steps, ahead = range(self._start, self._settings.steps), self._settings.ahead
+        waiting = [self._rows(step) for step in steps[:ahead]]
+        for step in steps:
+            examples = [future.result() for future in waiting.pop(0)]
+            if step + ahead < steps.stop:
+                waiting.append(self._rows(step + ahead))
+            share = len(self._columns)
+            yield [
+                sharding.put(sharding.stack(examples[first : first + share]), self._sharding)
+                for first in range(0, len(examples), share)
+            ]

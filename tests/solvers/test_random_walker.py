@@ -1,0 +1,317 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+import scipy.sparse.linalg
+import skimage.data
+import skimage.transform
+
+from energynets.energies.random_walker import energy
+from energynets.seeded import Seeded
+from energynets.solvers import block_tridiagonal
+from energynets.solvers.random_walker import solve
+
+# One shape for most tests, so that little is compiled: wide, and no multiple of anything.
+SHAPE = (19, 37)
+
+
+def texture(height, width):
+    photograph = skimage.data.astronaut() / 255
+    return skimage.transform.resize(photograph[:256], (height, width), anti_aliasing=True)
+
+
+def strokes(height, width, labels=3):
+    """A stroke of label 0, one of label 1, and no seeds of the others."""
+    seeds = np.zeros((height, width, labels))
+    seeds[height // 4, : width // 2, 0] = 1
+    seeds[3 * height // 4, width // 2 :, 1] = 1
+    return seeds
+
+
+def example(dtype, height=SHAPE[0], width=SHAPE[1]):
+    leaves = texture(height, width), strokes(height, width)
+    return Seeded(*(jnp.asarray(leaf, dtype) for leaf in leaves))
+
+
+def reference(inputs, *, beta, seed_weight=1.0, floor=1e-6):
+    """(L + λQ)⁻¹ λQX by SuperLU, refined with residuals in extended precision."""
+    height, width, labels = inputs.seeds.shape
+    index = np.arange(height * width).reshape(height, width)
+    first = np.concatenate([index[:-1].ravel(), index[:, :-1].ravel()])
+    second = np.concatenate([index[1:].ravel(), index[:, 1:].ravel()])
+    colour = np.asarray(inputs.image, np.float64).reshape(height * width, -1)
+    weight = np.exp(-beta * ((colour[first] - colour[second]) ** 2).sum(-1)) + floor
+    x = np.asarray(inputs.seeds, np.float64).reshape(-1, labels)
+    known = seed_weight * x.any(-1, keepdims=True)
+    pairs = scipy.sparse.coo_array(
+        (np.r_[weight, weight], (np.r_[first, second], np.r_[second, first])),
+        shape=(height * width,) * 2,
+    ).tocsr()
+    diagonal = np.asarray(pairs.sum(1)).ravel() + known[:, 0]
+    lu = scipy.sparse.linalg.splu((scipy.sparse.diags_array(diagonal) - pairs).tocsc())
+    y = np.zeros_like(x, np.longdouble)
+    for _ in range(3):
+        flow = weight[:, None] * (y[second] - y[first])
+        residual = known * (x - y)
+        np.add.at(residual, first, flow)
+        np.subtract.at(residual, second, flow)
+        y += lu.solve(residual.astype(np.float64))
+    return y.reshape(height, width, labels).astype(np.float64)
+
+
+@pytest.mark.parametrize("beta", [100.0, 1000.0])
+def test_the_solution_is_that_of_superlu(beta):
+    with jax.enable_x64(True):
+        inputs = example(jnp.float64)
+        solution = solve(inputs, beta=beta)
+        expected = reference(inputs, beta=beta)
+    assert solution.value.dtype == jnp.float64
+    assert solution.converged
+    assert solution.residual < 1e-15
+    # The elimination has no cancellation, so the condition number (about 1e7) does not enter.
+    np.testing.assert_allclose(solution.value, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("beta", [100.0, 1000.0])
+def test_float32_is_right_to_some_roundings(beta):
+    inputs = example(jnp.float32)
+    solution = solve(inputs, beta=beta)
+    assert solution.value.dtype == jnp.float32
+    assert solution.converged
+    assert solution.residual < 1e-6
+    # Of the picture in float32; the weights carry the rounding of beta |ΔI|².
+    np.testing.assert_allclose(solution.value, reference(inputs, beta=beta), atol=1e-5)
+
+
+@pytest.mark.parametrize("floor", [1e-6, 1e-9, 1e-20])
+def test_float32_keeps_regions_that_hang_on_the_floor(floor):
+    # Stripes one pixel high: each row hangs on edges of weight `floor`, next to edges of weight 1.
+    height, width = SHAPE
+    image = np.zeros((height, width, 3))
+    image[::2] = 1
+    inputs = Seeded(jnp.asarray(image, jnp.float32), example(jnp.float32).seeds)
+    value = solve(inputs, floor=floor).value
+    np.testing.assert_allclose(value, reference(inputs, beta=1000.0, floor=floor), atol=1e-4)
+
+
+def test_no_small_move_lowers_the_energy():
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        inputs = example(jnp.float64)
+        value = solve(inputs).value
+        lowest = energy(inputs, value)
+        for size in (1e-1, 1e-3, 1e-5):
+            for _ in range(5):
+                assert energy(inputs, value + size * rng.normal(size=value.shape)) > lowest
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_are_probabilities_and_a_label_without_seeds_is_zero(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        value = solve(example(dtype)).value
+        assert value.min() >= 0
+        assert value.max() <= 1
+        np.testing.assert_allclose(value.sum(-1), 1, atol=4 * jnp.finfo(dtype).eps)
+        assert jnp.all(value[..., 2] == 0)
+
+
+def test_turning_the_picture_turns_the_solution():
+    with jax.enable_x64(True):
+        inputs = example(jnp.float64)
+        turned = solve(jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), inputs))
+        np.testing.assert_allclose(turned.value.swapaxes(0, 1), solve(inputs).value, atol=1e-12)
+
+
+def test_a_batch_by_vmap_is_the_loop():
+    inputs = example(jnp.float32)
+    factors = jnp.linspace(0.4, 1, 4)
+    batch = jax.vmap(lambda factor: Seeded(inputs.image * factor, inputs.seeds))(factors)
+    together = jax.jit(jax.vmap(solve))(batch)
+    for i in range(4):
+        alone = solve(jax.tree.map(lambda leaf, i=i: leaf[i], batch))
+        np.testing.assert_allclose(together.value[i], alone.value, atol=1e-6)
+        assert together.converged[i] == alone.converged
+
+
+ARGUMENTS = ("image", "seeds", "beta", "seed_weight", "floor")
+
+
+def score(weights, image, seeds, beta, seed_weight, floor):
+    solution = solve(Seeded(image, seeds), beta=beta, seed_weight=seed_weight, floor=floor)
+    return (weights * solution.value).sum()
+
+
+@pytest.fixture(scope="module")
+def derivatives():
+    """Arguments, a direction for each, and the derivatives of a random linear score."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        inputs = example(jnp.float64, 6, 8)
+        weights = jnp.asarray(rng.normal(size=inputs.seeds.shape))
+        # Soft seeds, none of them 0, so that a step in any direction leaves a problem.
+        seeds = 0.8 * inputs.seeds + 0.2 * jnp.asarray(rng.random(inputs.seeds.shape))
+        point = (inputs.image, seeds, *jnp.asarray([50.0, 2.0, 0.01]))
+        directions = [jnp.asarray(rng.normal(size=leaf.shape)) for leaf in point]
+        compiled = jax.jit(score)
+        tangent = jax.jit(lambda t: jax.jvp(lambda *at: score(weights, *at), point, t)[1])
+        cotangents = jax.jit(jax.grad(score, argnums=(1, 2, 3, 4, 5)))(weights, *point)
+    return point, directions, lambda *at: compiled(weights, *at), tangent, cotangents
+
+
+@pytest.mark.parametrize("which", range(5), ids=ARGUMENTS)
+def test_derivatives_agree_with_finite_differences_both_ways(derivatives, which):
+    point, directions, function, tangent, cotangents = derivatives
+    with jax.enable_x64(True):
+        step = 1e-5 if which < 4 else 1e-7
+
+        def at(t):
+            return function(*(p + (i == which) * t * directions[i] for i, p in enumerate(point)))
+
+        expected = (at(step) - at(-step)) / (2 * step)
+        only = tuple((i == which) * d for i, d in enumerate(directions))
+        # Central differences: step² times the third derivative, and 1e-16 / step.
+        np.testing.assert_allclose(tangent(only), expected, rtol=1e-5, atol=1e-8)
+        backward = (cotangents[which] * directions[which]).sum()
+        np.testing.assert_allclose(backward, tangent(only), rtol=1e-9)
+
+
+def test_the_second_derivative_agrees_with_finite_differences(derivatives):
+    point, _, _, _, _ = derivatives
+    with jax.enable_x64(True):
+        weights = jnp.arange(point[1].size, dtype=jnp.float64).reshape(point[1].shape)
+
+        def first(beta):
+            return jax.grad(lambda b: score(weights, *point[:2], b, 2.0, 0.01))(beta)
+
+        first = jax.jit(first)
+        expected = (first(50.01) - first(49.99)) / 0.02
+        np.testing.assert_allclose(jax.grad(first)(50.0), expected, rtol=1e-6)
+
+
+def test_a_tiny_cotangent_gives_a_finite_gradient_in_proportion_in_float32():
+    inputs = example(jnp.float32)
+    cotangent = jnp.asarray(np.random.default_rng(1).random(inputs.seeds.shape), jnp.float32)
+
+    @jax.jit
+    def gradient(scale):
+        return jax.grad(lambda given: (solve(given).value * cotangent * scale).sum())(inputs)
+
+    plain = gradient(1.0)
+    for scale in (1e-30, 1e-44, 0.0):
+        tiny = gradient(scale)
+        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tiny))
+        if scale == 1e-30:
+            size = jnp.abs(plain.image).max()
+            np.testing.assert_allclose(tiny.image * 1e30, plain.image, atol=1e-5 * size)
+
+
+def test_float32_gradients_are_those_of_float64():
+    cotangent = np.random.default_rng(2).normal(size=(*SHAPE, 3))
+
+    def gradient(dtype):
+        given = jnp.asarray(cotangent, dtype)
+        return jax.grad(lambda inputs: (solve(inputs).value * given).sum())(example(dtype)).image
+
+    single = gradient(jnp.float32)
+    with jax.enable_x64(True):
+        double = gradient(jnp.float64)
+    np.testing.assert_allclose(single, double, atol=1e-4 * np.abs(double).max())
+
+
+def test_a_tolerance_that_rounding_forbids_is_reported_as_not_met():
+    inputs = example(jnp.float32)
+    strict = solve(inputs, tol=0.0)
+    assert not strict.converged
+    assert strict.residual > 0
+    np.testing.assert_allclose(strict.value, solve(inputs).value, atol=1e-5)
+
+
+def test_a_solution_that_float32_cannot_confirm_is_not_called_converged():
+    height, width = SHAPE
+    image = jnp.zeros((height, width, 3)).at[:, ::8].set(1).at[::8].set(1)
+    solution = solve(Seeded(image, example(jnp.float32).seeds), floor=1e-9)
+    assert not solution.converged
+    assert jnp.isfinite(solution.value).all()
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_a_picture_that_is_not_finite_gives_probabilities_that_are_not_converged(bad):
+    inputs = example(jnp.float32)
+    solution = solve(inputs._replace(image=inputs.image.at[0, 0, 0].set(bad)))
+    assert not solution.converged
+    assert not jnp.isnan(solution.residual)
+    np.testing.assert_allclose(solution.value.sum(-1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed_weight", [0.0, 1.0])
+def test_without_seeds_every_label_is_as_likely(seed_weight):
+    inputs = example(jnp.float32)
+    if seed_weight:
+        inputs = inputs._replace(seeds=jnp.zeros_like(inputs.seeds))
+    solution = solve(inputs, seed_weight=seed_weight)
+    assert solution.converged
+    np.testing.assert_allclose(solution.value, 1 / 3, rtol=1e-6)
+    gradient = jax.grad(lambda i: jnp.square(solve(i, seed_weight=seed_weight).value).sum())(inputs)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_an_isolated_pixel_follows_its_neighbours():
+    image = jnp.zeros((5, 5, 3)).at[2, 2].set(1)
+    seeds = jnp.zeros((5, 5, 2)).at[0, 0, 0].set(1)
+    solution = solve(Seeded(image, seeds))
+    assert solution.converged
+    np.testing.assert_allclose(solution.value[..., 0], 1, atol=1e-6)
+
+
+def test_a_pixel_cut_off_for_want_of_a_floor_is_as_likely_of_every_label():
+    image = jnp.zeros((5, 5, 3)).at[2, 2].set(1)
+    seeds = jnp.zeros((5, 5, 2)).at[0, 0, 0].set(1)
+    value, gradient = jax.value_and_grad(
+        lambda i: solve(Seeded(i, seeds), floor=0.0).value[2, 2, 0]
+    )(image)
+    assert value == 0.5
+    assert jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1), (2, 2), (3, 5)])
+def test_small_and_narrow_pictures_are_solved(shape):
+    with jax.enable_x64(True):
+        image = jnp.asarray(np.random.default_rng(4).random((*shape, 2)))
+        seeds = jnp.zeros((*shape, 2)).at[-1, -1, 1].set(1).at[0, 0].set(jnp.asarray([1.0, 0.0]))
+        inputs = Seeded(image, seeds)
+        solution = solve(inputs, beta=5.0)
+        assert solution.converged
+        np.testing.assert_allclose(solution.value, reference(inputs, beta=5.0), atol=1e-12)
+
+
+def test_an_integer_picture_is_computed_in_float32():
+    inputs = Seeded(
+        jnp.ones((3, 5, 2), jnp.int32), jnp.zeros((3, 5, 2), jnp.int32).at[0, 0, 0].set(1)
+    )
+    assert solve(inputs).value.dtype == jnp.float32
+
+
+def test_changing_the_weights_does_not_recompile():
+    inputs = example(jnp.float32)
+    solve(inputs, beta=100.0)
+    compiled = solve._cache_size()
+    solve(inputs, beta=900.0)
+    assert solve._cache_size() == compiled
+
+
+def test_grids_that_differ_are_refused():
+    with pytest.raises(ValueError, match="must lie on the same grid, got"):
+        solve(Seeded(jnp.ones((4, 5, 3)), jnp.ones((5, 4, 2))))
+
+
+@pytest.mark.parametrize("size", [1, 16, 17, 37])
+def test_the_inverse_of_conductances_is_numpys(size):
+    rng = np.random.default_rng(size)
+    edges = np.triu(rng.random((size, size)), 1)
+    edges += edges.T
+    ground = rng.random(size)
+    with jax.enable_x64(True):
+        ours = block_tridiagonal.inverse(jnp.asarray(edges), jnp.asarray(ground))
+    expected = np.linalg.inv(np.diag(edges.sum(1) + ground) - edges)
+    np.testing.assert_allclose(ours, expected, rtol=1e-11)
