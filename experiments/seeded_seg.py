@@ -8,28 +8,44 @@ Variants: "full" (the default), "quickstart" (minutes on a laptop), "smoke" (sec
 network, labels and schedule of the paper).
 """
 
-from functools import lru_cache
-from typing import NamedTuple
+import json
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
+from scipy import ndimage
 
+from energynets import pretrained
 from energynets.data import augment, images, seeds
-from energynets.data.folder import Folder
-from energynets.data.source import NO_SEED, VOID, Source
+from energynets.data.checked import checked
+from energynets.data.masks import SeedsFromMasks
+from energynets.data.source import VOID, Picture, Source
 from energynets.energies import random_walker
 from energynets.errors import BadInputError
 from energynets.metrics import segmentation
-from energynets.networks.dilated import Dilated
-from energynets.networks.labels import Classes, PerLabel
-from energynets.networks.pyramid import Pyramid
+from energynets.networks import build
 from energynets.ops.colour import grayscale
 from energynets.seeded import Seeded
+from energynets.solvers import random_walker as solver
 from energynets.training import loop
-from energynets.training.experiment import Evaluation, Experiment, Loss
+from energynets.training.experiment import Evaluation, Experiment, Loss, Variables
+from energynets.training.journal import console, progress_bar
+from energynets.training.main import run
+from energynets.training.report import (
+    Report,
+    Table,
+    draw_grid,
+    draw_training,
+    label_colours,
+    seconds,
+    write,
+)
 
 
 def get_config(variant: str = "full") -> ConfigDict:
@@ -56,21 +72,8 @@ def get_config(variant: str = "full") -> ConfigDict:
             "skip_broken": False,
         }
     )
-    config.network = ConfigDict(
-        {
-            "head": "per_label",  # or classes
-            "trunk": "pyramid",  # or dilated
-            "widths": (16, 32, 64, 96, 96),
-            "blocks": 7,
-            "width": 32,
-            "padding": "zero",
-            "norm": "batch",
-            "relu_after_dilated": True,
-            "norm_on_output": False,
-            "dtype": "auto",  # bfloat16 on GPU and TPU, float32 on CPU
-            "start_from": "",  # weights to begin with: a name, or a .safetensors file
-        }
-    )
+    config.network = ConfigDict(build.DEFAULTS)
+    config.start_from = ""  # weights to begin with: a name of `pretrained`, or a .safetensors file
     config.loss = ConfigDict(
         {
             "beta": 1000.0,
@@ -86,14 +89,16 @@ def get_config(variant: str = "full") -> ConfigDict:
     config.train.update({"steps": 20000, "batch": 8, "rate": 2e-3, "schedule": "cosine"})
     config.report = ConfigDict(
         {
-            "source": "",  # what to report on; "": the validation pictures above
-            "root": "",
-            "split": "val",
+            "root": "",  # what to report on; "": the root above
+            "split": "",  # "": the validation split above
             "betas": (100.0, 1000.0),
             "pictures": 6,
         }
     )
-    if variant == "smoke":
+    if variant == "quickstart":
+        config.data.size = 64
+        config.train.update({"steps": 500, "epoch": 100})
+    elif variant == "smoke":
         config.data.update({"size": 16, "labels": 2, "validation_count": 4})
         config.network.widths = (8, 8)
         config.train.update({"steps": 4, "batch": 2, "epoch": 2, "save_every": 1, "log_every": 1})
@@ -116,55 +121,60 @@ class Example(NamedTuple):
     labels: Int[np.ndarray, " k"]
 
 
-def make_network(config: ConfigDict) -> Classes | PerLabel:
-    """The head and trunk that `config.network` describes."""
-    net = config.network
-    dtype = jnp.dtype(_dtype(net.dtype))
-    outputs = {"classes": config.data.classes, "per_label": 1}
-    if net.head not in outputs:
-        raise BadInputError(f"config.network.head: wanted classes or per_label, got {net.head!r}")
-    if net.trunk == "pyramid":
-        trunk = Pyramid(outputs[net.head], tuple(net.widths), dtype)
-    elif net.trunk == "dilated":
-        trunk = Dilated(
-            outputs[net.head],
-            blocks=net.blocks,
-            width=net.width,
-            padding=net.padding,
-            norm=net.norm,
-            relu_after_dilated=net.relu_after_dilated,
-            norm_on_output=net.norm_on_output,
-            dtype=dtype,
-        )
+def open_source(data: ConfigDict, split: str, *, root: str = "") -> Source:
+    """The pictures of `split` that `config.data` names, each read once to see that it can be."""
+    root = root or data.root
+    if data.source == "embedded":
+        from energynets.data.embedded import Embedded
+
+        return Embedded(split)
+    if data.source == "folder":
+        from energynets.data.folder import Folder
+
+        source = Folder(root, split, classes=data.classes)
+    elif data.source == "tfds":
+        from energynets.data.datasets import PETS, Tfds
+
+        pets = {"relabel": PETS} if data.name == "oxford_iiit_pet" else {}
+        return Tfds(data.name, split, classes=data.classes, data_dir=root or None, **pets)
     else:
-        raise BadInputError(f"config.network.trunk: wanted pyramid or dilated, got {net.trunk!r}")
-    if min(config.data.size, config.data.small_size) < trunk.least_size:
         raise BadInputError(
-            f"config.data.size: wanted at least {trunk.least_size} pixels for this network, "
-            f"got {min(config.data.size, config.data.small_size)}"
+            f"config.data.source: wanted embedded, folder or tfds, got {data.source!r}"
         )
-    return Classes(trunk) if net.head == "classes" else PerLabel(trunk)
+    if data.seeds == "masks":
+        source = SeedsFromMasks(source)
+    elif data.seeds != "scribbles":
+        raise BadInputError(f"config.data.seeds: wanted scribbles or masks, got {data.seeds!r}")
+    with progress_bar(f"looking at {split}", len(source)) as bar:
+        source, broken = checked(source, skip_broken=data.skip_broken, advance=bar.advance)
+    for fault in broken:
+        console.print(f"left out: {fault}")
+    if broken:
+        console.print(f"{len(broken)} of {len(broken) + len(source)} pictures left out")
+    return source
 
 
-def _dtype(name: str) -> str:
-    if name != "auto":
-        return name
-    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
-
-
-def make_source(config: ConfigDict, split: str) -> Source:
-    if config.data.source == "folder":
-        return Folder(config.data.root, split, classes=config.data.classes)
-    raise BadInputError(f"config.data.source: wanted folder, got {config.data.source!r}")
+def whole(picture: Picture, size: int, count: int, fixed: np.ndarray | None) -> Example:
+    """A held-out picture as it is, with all its seeds; its labels, or those that are `fixed`."""
+    small = seeds.shrink(picture.seeds, size)
+    labels = seeds.labels_of(small, count) if fixed is None else fixed
+    planes = seeds.planes(small, labels)
+    blank = np.full((size, size), -1, np.int32)
+    return Example(images.resize(picture.image, size), planes, planes, blank, labels)
 
 
 def make(config: ConfigDict) -> Experiment:
     """The task as a record of pure functions."""
     data, weights = config.data, config.loss
-    network = make_network(config)
-    source = make_source(config, data.train)
-    held_out = make_source(config, data.validation)
-    fixed = np.arange(data.classes, dtype=np.int32) if config.network.head == "classes" else None
+    source, held_out = open_source(data, data.train), open_source(data, data.validation)
+    network = build.seeded(config.network, source.classes)
+    least = min(data.size, data.small_size) if data.small_steps else data.size
+    if least < network.trunk.least_size:
+        raise BadInputError(
+            f"config.data.size: wanted at least {network.trunk.least_size} pixels for this "
+            f"network, got {least}"
+        )
+    fixed = np.arange(source.classes, dtype=np.int32) if config.network.head == "classes" else None
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
@@ -206,15 +216,6 @@ def make(config: ConfigDict) -> Experiment:
             labels,
         )
 
-    def whole(index: int) -> Example:
-        """A held-out picture as it is, with all its seeds."""
-        _, image, known = held_out[index]
-        small = seeds.shrink(known, data.size)
-        labels = fixed if fixed is not None else seeds.labels_of(small, data.validation_labels)
-        planes = seeds.planes(small, labels)
-        blank = np.full((data.size, data.size), -1, np.int32)
-        return Example(images.resize(image, data.size), planes, planes, blank, labels)
-
     def energy(batch: Example, probabilities: Float[Array, "b h w k"], beta: float) -> Array:
         def of_one(image: Array, planes: Array, y: Array) -> Array:
             seen = grayscale(image) if weights.grayscale else image
@@ -228,12 +229,15 @@ def make(config: ConfigDict) -> Experiment:
 
         return jax.vmap(of_one)(batch.image, batch.seeds, probabilities)
 
-    def init(key: Array) -> dict:
+    def fresh(key: Array) -> Variables:
         shape = (1, data.size, data.size)
-        planes = data.classes if fixed is not None else 2
+        planes = source.classes if fixed is not None else 2
         return network.init(key, jnp.zeros((*shape, 3)), jnp.zeros((*shape, planes)), train=False)
 
-    def loss(variables: dict, batch: Example, key: Array) -> Loss:
+    def init(key: Array) -> Variables:
+        return starting_weights(config.start_from, fresh(key)) if config.start_from else fresh(key)
+
+    def loss(variables: Variables, batch: Example, key: Array) -> Loss:
         probabilities, updates = network.apply(
             variables, batch.image, batch.shown, train=True, mutable=["batch_stats"]
         )
@@ -246,7 +250,7 @@ def make(config: ConfigDict) -> Experiment:
             values = values + weights.supervised * cross_entropy(probabilities, truth)
         return Loss(values, updates, {"energy": energies})
 
-    def predict(variables: dict, batch: Example) -> dict[str, Array]:
+    def predict(variables: Variables, batch: Example) -> dict[str, Array]:
         probabilities = network.apply(variables, batch.image, batch.shown, train=False)
         planes = probabilities.argmax(-1)
         labels = jax.vmap(lambda of, plane: of[plane])(batch.labels, planes)
@@ -257,7 +261,7 @@ def make(config: ConfigDict) -> Experiment:
         truth = held_out.mask(index)
         if truth is not None:
             labels = images.resize_labels(prediction["labels"].astype(np.uint8), *truth.shape)
-            sums["confusion"] = segmentation.confusion(labels, truth, data.classes)
+            sums["confusion"] = segmentation.confusion(labels, truth, held_out.classes)
         return sums
 
     def scores(sums: dict[str, np.ndarray]) -> dict[str, float]:
@@ -272,11 +276,16 @@ def make(config: ConfigDict) -> Experiment:
         example=example,
         name=lambda step, row: source.name(index_of(step, row)),
         loss=loss,
-        validation=Evaluation(min(count, len(held_out)), whole),
+        validation=Evaluation(
+            min(count, len(held_out)),
+            lambda i: whole(held_out[i], data.size, data.validation_labels, fixed),
+        ),
         predict=predict,
         measure=measure,
         scores=scores,
-        report=lambda variables, workdir: None,
+        report=lambda variables, workdir: report(
+            config, network, variables, fresh(jax.random.key(config.train.seed)), workdir
+        ),
     )
 
 
@@ -285,3 +294,179 @@ def cross_entropy(
 ) -> Float[Array, " b"]:
     """-Σ planes · log(probabilities), over the pixels where some plane is set, of each example."""
     return -(planes * jnp.log(jnp.clip(probabilities, 1e-7))).sum((1, 2, 3))
+
+
+def starting_weights(name: str, fresh: Variables) -> Variables:
+    """The weights of `name`, if they fit a network whose own would be `fresh`."""
+    variables = pretrained.load(name).variables
+    if jax.tree.map(jnp.shape, dict(variables)) != jax.tree.map(jnp.shape, dict(fresh)):
+        raise BadInputError(f"config.start_from: wanted weights of this network, got {name}'s")
+    return variables
+
+
+def report(
+    config: ConfigDict, network: nn.Module, variables: Variables, fresh: Variables, workdir: Path
+) -> Report:
+    """The network beside the exact minimiser of the same energy, picture by picture."""
+    data, wanted, weights = config.data, config.report, config.loss
+    source = open_source(data, wanted.split or data.validation, root=wanted.root)
+    fixed = np.arange(source.classes, dtype=np.int32) if config.network.head == "classes" else None
+    apply = jax.jit(partial(network.apply, train=False))
+    betas = tuple(wanted.betas)
+    exact = [f"exact, beta {beta:g}" for beta in betas]
+    methods = ["network", "fresh network", *exact, "nearest seed"]
+    confusions: dict[str, list] = {method: [] for method in methods}
+    energies: dict[str, list] = {method: [] for method in methods}
+    drawn, unsolved = [], 0
+    with progress_bar("comparing", len(source)) as bar:
+        for index in range(len(source)):
+            picture, truth = source[index], source.mask(index)
+            example = whole(picture, data.size, data.validation_labels, fixed)
+            inputs = example.image[None], example.shown[None]
+            answers = {
+                "network": np.asarray(apply(variables, *inputs))[0],
+                "fresh network": np.asarray(apply(fresh, *inputs))[0],
+                "nearest seed": nearest_seed(example.seeds),
+            }
+            with jax.enable_x64(True):
+                seen = grayscale(example.image) if weights.grayscale else example.image
+                problem = Seeded(*(jnp.asarray(a, jnp.float64) for a in (seen, example.seeds)))
+                strengths = {"seed_weight": weights.seed_weight, "floor": weights.floor}
+                for beta, method in zip(betas, exact, strict=True):
+                    solution = solver.solve(problem, beta=beta, **strengths)
+                    unsolved += not solution.converged
+                    answers[method] = np.asarray(solution.value)
+                for method, answer in answers.items():
+                    y = jnp.asarray(answer, jnp.float64)
+                    energies[method].append(
+                        [
+                            float(random_walker.energy(problem, y, beta=b, **strengths))
+                            for b in betas
+                        ]
+                    )
+            maps = {m: example.labels[a.argmax(-1)].astype(np.uint8) for m, a in answers.items()}
+            if truth is not None:
+                for method, labels in maps.items():
+                    full = images.resize_labels(labels, *truth.shape)
+                    confusions[method].append(segmentation.confusion(full, truth, source.classes))
+            if index < wanted.pictures:
+                drawn.append(panel(example, answers, maps, exact[-1], truth, source.classes))
+            bar.advance()
+    draw_grid(
+        workdir / "figures" / "pictures.png",
+        [
+            "image and seeds",
+            "exact, first label",
+            "network, first label",
+            "truth",
+            "exact, labels",
+            "network, labels",
+        ],
+        drawn,
+    )
+    draw_training(workdir)
+
+    scores: dict[str, Any] = {"pictures": len(source), "unsolved": unsolved}
+    rows = []
+    for method in methods:
+        means = np.mean(energies[method], axis=0)
+        pixels = data.size**2
+        score = {f"energy, beta {b:g}": float(e) for b, e in zip(betas, means, strict=True)}
+        score |= {f"{name} a pixel": value / pixels for name, value in score.items()}
+        quality = [None, None, None]
+        if confusions[method]:
+            each = np.stack(confusions[method])
+            count = (each.sum(2) > 0).sum(0)
+            quality = [
+                segmentation.mean_iou(each.sum(0)),
+                segmentation.mean_iou(each.sum(0), count, at_least=10),
+                segmentation.pixel_accuracy(each.sum(0)),
+            ]
+            names = "mean IoU", "mean IoU of labels in 10 pictures", "pixel accuracy"
+            score |= dict(zip(names, quality, strict=True))
+        scores[method] = score
+        rows.append([method, *quality, *means])
+    notes = [
+        f"{len(source)} pictures at {data.size}×{data.size}; energies are means over pictures of "
+        f"yᵀLy + λ(y−x)ᵀQ(y−x), λ = {weights.seed_weight:g}, floor {weights.floor:g}; "
+        f"the network was trained at beta {weights.beta:g}."
+    ]
+    if unsolved:
+        notes.append(f"{unsolved} exact solutions did not converge.")
+    if confusions["network"]:
+        each = {m: np.stack(c) for m, c in confusions.items()}
+        for method in exact:
+            difference = segmentation.bootstrap(each["network"], each[method], at_least=10)
+            scores[f"network minus {method}"] = difference
+            notes.append(
+                "Mean IoU of labels in 10 pictures, network minus {}: {:+.3f}, bootstrap over "
+                "pictures 95 % [{:+.3f}, {:+.3f}].".format(method, *difference)
+            )
+    pretrained.save(
+        workdir / "weights.safetensors",
+        variables,
+        settings={**config.network.to_dict(), "classes": source.classes},
+        about={"config": json.loads(config.to_json_best_effort()), "scores": scores},
+    )
+    timing = measure_speed(source, config, apply, variables)
+    speed = Table(
+        f"Seconds for one picture of {data.size}×{data.size} and {timing['labels']} labels",
+        ["method", "seconds", "times the network's"],
+        [[m, t, t / timing["seconds"]["network"]] for m, t in timing["seconds"].items()],
+    )
+    columns = ["method", "mIoU", "mIoU, labels in ≥ 10", "pixel accuracy"]
+    columns += [f"E, beta {beta:g}" for beta in betas]
+    title = "Seeded segmentation by the random-walker energy"
+    return Report(title, scores, timing, [Table("Scores", columns, rows), speed], notes)
+
+
+def measure_speed(source: Source, config: ConfigDict, apply: Any, variables: Variables) -> dict:
+    """Median seconds of network and exact solver for one picture, both compiled, on this device."""
+    labels = max(2, round(np.mean([len(np.unique(source[i].seeds)) - 1 for i in range(4)])))
+    if config.network.head == "classes":
+        labels = source.classes
+    example = whole(source[0], config.data.size, labels, np.arange(labels, dtype=np.int32))
+    inputs = jax.device_put((example.image[None], example.shown[None]))
+    times = {"network": seconds(lambda: apply(variables, *inputs))}
+    with jax.enable_x64(True):
+        problem = Seeded(*(jnp.asarray(a, jnp.float64) for a in (example.image, example.seeds)))
+        for beta in config.report.betas:
+            times[f"exact, beta {beta:g}"] = seconds(lambda b=beta: solver.solve(problem, beta=b))
+    return {"labels": labels, "seconds": times}
+
+
+def nearest_seed(planes: Float[np.ndarray, "s s k"]) -> Float[np.ndarray, "s s k"]:
+    """Each pixel as its nearest seed: what colour adds nothing to."""
+    _, place = ndimage.distance_transform_edt(~planes.any(-1), return_indices=True)
+    return planes[tuple(place)]
+
+
+def panel(
+    example: Example, answers: dict, maps: dict, exact: str, truth: Any, classes: int
+) -> list[np.ndarray]:
+    """One row of pictures in the manner of the paper's Fig. 2."""
+    colours = np.concatenate([label_colours(classes), np.ones((256 - classes, 3))])
+    seeded = example.seeds.any(-1, keepdims=True)
+    strokes = colours[example.labels[example.seeds.argmax(-1)]]
+    size = example.image.shape[0]
+    shown = np.zeros((size, size), np.uint8) + VOID
+    if truth is not None:
+        shown = images.resize_labels(truth, size, size)
+    return [
+        np.where(seeded, strokes, example.image),
+        np.clip(answers[exact][..., 0], 0, 1),
+        np.clip(answers["network"][..., 0], 0, 1),
+        colours[shown],
+        colours[maps[exact]],
+        colours[maps["network"]],
+    ]
+
+
+def main(config: ConfigDict, workdir: Path) -> None:
+    experiment = make(config)
+    variables = loop.train(experiment, config, workdir)
+    write(experiment.report(variables, workdir), workdir)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -132,6 +132,11 @@ class Tfds:
                 f"{builder.info.file_format} in {builder.data_dir}; with these gone, or with "
                 f"another data_dir, energynets.data.datasets.prepare({name!r}) writes them"
             ) from None
+        except ImportError as error:
+            raise BadInputError(
+                f"{self._label}: wanted the package array_record, got {_one_line(error)}; "
+                "pip install energynets[experiments]"
+            ) from None
         except (LookupError, ValueError) as error:
             raise BadInputError(
                 f"{self._label}: wanted a split among {', '.join(builder.info.splits)}, or parts "
@@ -197,4 +202,4 @@ def _builder(name: str, data_dir: str | Path | None) -> Any:  # TFDS's own types
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(str(error).split())[:400]

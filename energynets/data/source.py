@@ -1,6 +1,6 @@
 """What a source of pictures is: anything addressed by index."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -22,6 +22,7 @@ class Picture(NamedTuple):
     seeds: UInt8[np.ndarray, "h w"]
 
 
+@runtime_checkable  # so that a test can check a signature that names it
 class Source(Protocol):
     """Pictures by index. Training calls only `source[i]`; `mask` is for reports.
 

@@ -1,7 +1,9 @@
 """PASCAL VOC 2012 segmentation for TensorFlow Datasets, which has VOC's boxes but not its masks."""
 
+import contextlib
 import io
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -15,6 +17,7 @@ from energynets.errors import BadInputError
 
 ARCHIVE = "VOCtrainval_11-May-2012.tar"
 URL = f"http://host.robots.ox.ac.uk/pascal/VOC/voc2012/{ARCHIVE}"
+_ROOT = "VOCdevkit/VOC2012"  # in the archive
 CLASSES = 21  # background and 20 kinds of objects; 255 is void
 
 # Size and SHA-256 of the archive, as TensorFlow Datasets records them for its own "voc".
@@ -61,31 +64,50 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        root = _unpacked(dl_manager) or (
-            Path(dl_manager.download_and_extract(URL)) / "VOCdevkit" / "VOC2012"
-        )
-        return {split: self._generate_examples(root, split) for split in ("train", "val")}
+        origin = _unpacked(dl_manager) or Path(dl_manager.download(URL))
+        return {split: self._generate_examples(origin, split) for split in ("train", "val")}
 
-    def _generate_examples(self, root: Path, split: str) -> Iterator[tuple[int, dict]]:
-        listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-        if not listing.is_file():
-            raise BadInputError(f"{listing}: wanted the list of split {split!r}, got no such file")
-        for index, name in enumerate(listing.read_text().split()):
-            image = root / "JPEGImages" / f"{name}.jpg"
-            if not image.is_file():
-                raise BadInputError(f"{image}: wanted an image, got no such file")
-            # A path or encoded bytes: TFDS wants TensorFlow to encode an array itself. The masks
-            # are palette images; as grey ones, every decoder reads the labels and not the colours.
-            labels = images.read_labels(root / "SegmentationClass" / f"{name}.png")
-            mask = io.BytesIO()
-            Image.fromarray(labels).save(mask, "png")
-            mask.seek(0)
-            yield index, {"image": str(image), "mask": mask, "name": name}
+    def _generate_examples(self, origin: Path, split: str) -> Iterator[tuple[int, dict]]:
+        with _opened(origin) as read:
+            names = read(f"ImageSets/Segmentation/{split}.txt").decode().split()
+            for index, name in enumerate(names):
+                # Encoded bytes, since TFDS wants TensorFlow to encode an array. The masks are
+                # palette images; as grey ones, every decoder reads labels and none colours.
+                mask = f"SegmentationClass/{name}.png"
+                labels = images.read_labels(origin / mask, encoded=read(mask))
+                grey = io.BytesIO()
+                Image.fromarray(labels).save(grey, "png")
+                grey.seek(0)
+                image = io.BytesIO(read(f"JPEGImages/{name}.jpg"))
+                yield index, {"image": image, "mask": grey, "name": name}
 
 
 def _unpacked(dl_manager: tfds.download.DownloadManager) -> Path | None:
     try:
-        root = Path(dl_manager.manual_dir) / "VOCdevkit" / "VOC2012"
+        root = Path(dl_manager.manual_dir) / _ROOT
     except AssertionError:  # no such folder, or an empty one
         return None
     return root if root.is_dir() else None
+
+
+@contextlib.contextmanager
+def _opened(origin: Path) -> Iterator[Callable[[str], bytes]]:
+    """What reads a file of the devkit by name, from its folder or out of the archive.
+
+    The archive is read as it lies, since TFDS wants TensorFlow to unpack one.
+    """
+    with contextlib.ExitStack() as stack:
+        archive = None if origin.is_dir() else stack.enter_context(tarfile.open(origin))
+
+        def read(name: str) -> bytes:
+            try:
+                if archive is None:
+                    return (origin / name).read_bytes()
+                member = archive.extractfile(f"{_ROOT}/{name}")
+                assert member is not None
+                return member.read()
+            except (FileNotFoundError, KeyError):
+                wanted = "a file of the VOC 2012 devkit"
+                raise BadInputError(f"{origin / name}: wanted {wanted}, got no such file") from None
+
+        yield read

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 # Below this size a matrix is inverted column by column; above it, half by half, in matrix products.
-_LEAF = 16
+_LEAF = 32
 
 
 class Factor(NamedTuple):

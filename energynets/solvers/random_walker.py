@@ -149,15 +149,12 @@ def _refine(matvec, rhs: Array, system: _System, tol: Array) -> tuple[Array, tup
 
 
 def _probabilities(value: Array) -> Array:
-    """`value` brought to [0, 1] with sum 1.
+    """`value` brought to [0, 1] with sum 1; differentiated as if nothing had been cut off.
 
-    The derivative is that of `value` divided by its sum, which is 1 but for rounding, as if nothing
-    had been cut off: exact solutions are not negative.
+    Exact solutions are not negative and sum to 1: what is cut off is rounding, and a sum that is
+    nearly 0 means a pixel that no seed reaches.
     """
-    free = jax.lax.stop_gradient(value)
-    positive = jnp.maximum(free, 0)
+    positive = value + jax.lax.stop_gradient(jnp.maximum(value, 0) - value)
     total = positive.sum(-1, keepdims=True)
-    uniform = jnp.full_like(free, 1 / value.shape[-1])
-    projected = jnp.where(total > 0, positive / jnp.where(total > 0, total, 1), uniform)
-    change = value - free
-    return projected + change - projected * change.sum(-1, keepdims=True)
+    reached = total > jnp.finfo(value.dtype).eps
+    return jnp.where(reached, positive / jnp.where(reached, total, 1), 1 / value.shape[-1])

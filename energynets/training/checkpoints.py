@@ -14,7 +14,7 @@ Tree = Any
 
 
 def open_manager(folder: Path, *, keep_every: int) -> ocp.CheckpointManager:
-    """Checkpoints in `folder`: the last two, the one of least "loss", and multiples of `keep_every`.
+    """Checkpoints in `folder`: the last two, that of least "loss", and each `keep_every` steps.
 
     A checkpoint that was cut short is not seen. Saving is synchronous: the state is a few MB, and
     a run that says it has saved has saved.

@@ -279,7 +279,7 @@ def _refuse_non_finite(
     )
 
 
-class _ahead:  # noqa: N801  (a context manager, used as a function)
+class _ahead:
     """Batches from step `start` on, laid out on the mesh, loaded by threads before their turn."""
 
     def __init__(self, experiment: Experiment, settings: ConfigDict, mesh: Mesh, start: int):

@@ -1,5 +1,6 @@
 import io
 import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -163,10 +164,27 @@ def test_an_unknown_data_set_split_or_feature_is_refused(data_dir):
         Tfds("tiny_pets", "train", classes=2, mask=None, data_dir=data_dir)
 
 
+def test_files_that_cannot_be_read_by_index_are_refused(data_dir, tmp_path, monkeypatch):
+    shutil.copytree(data_dir, tmp_path / "data")
+    for path in (tmp_path / "data").rglob("dataset_info.json"):
+        path.write_text(path.read_text().replace('"array_record"', '"tfrecord"'))
+    with pytest.raises(BadInputError, match=r"wanted files of a format .* got .*TFRECORD"):
+        Tfds("tiny_pets", "train", classes=2, data_dir=tmp_path / "data")
+
+    def lacking(*args, **kwargs):
+        raise ImportError("no array_record here")
+
+    monkeypatch.setattr(TinyPets, "as_data_source", lacking)
+    with pytest.raises(BadInputError, match=r"array_record.*pip install energynets\[experiments\]"):
+        Tfds("tiny_pets", "train", classes=2, data_dir=data_dir)
+
+
 @pytest.mark.parametrize("name", ["tiny_pets", "oxford_iiit_pet", "voc_segmentation"])
 def test_a_data_set_that_is_not_prepared_says_how_to_prepare_it(tmp_path, name):
     mask = "mask" if name == "voc_segmentation" else "segmentation_mask"
-    with pytest.raises(BadInputError, match=rf"{name}\[train\]: wanted .* prepare\('{name}'\)"):
+    with pytest.raises(
+        BadInputError, match=rf"{name}\[train\]: wanted .* none there; .*prepare\('{name}'\)"
+    ):
         Tfds(name, "train", classes=2, mask=mask, data_dir=tmp_path)
 
 

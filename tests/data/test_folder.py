@@ -42,10 +42,10 @@ def test_a_folder_is_read_in_the_order_of_its_list(root):
         picture = source[index]
         assert picture.name == name
         assert picture.image.shape == (*shape, 3) and picture.image.dtype == np.float32
-        scribbles = np.asarray(Image.open(root / "scribbles" / f"{name}.png"))
-        np.testing.assert_array_equal(picture.seeds, scribbles)
-        mask = np.asarray(Image.open(root / "masks" / f"{name}.png"))
-        np.testing.assert_array_equal(source.mask(index), mask)
+        with Image.open(root / "scribbles" / f"{name}.png") as scribbles:
+            np.testing.assert_array_equal(picture.seeds, np.asarray(scribbles))
+        with Image.open(root / "masks" / f"{name}.png") as mask:
+            np.testing.assert_array_equal(source.mask(index), np.asarray(mask))
     same(Folder(root, "val", classes=3)[0], source[1])
 
 

@@ -54,7 +54,8 @@ def test_a_palette_reads_as_its_colours_and_see_through_entries_raise_no_warning
     palette.save(plain)
     palette.save(through, transparency=bytes([0, 128, 255, 255, 255, 255]))
     for path in (plain, through):
-        assert Image.open(path).mode == "P"
+        with Image.open(path) as picture:
+            assert picture.mode == "P"
         np.testing.assert_array_equal(images.read_image(path), COLOURS.astype(np.float32) / 255)
     assert not recwarn.list
 
@@ -73,6 +74,12 @@ def test_sixteen_bit_grey_keeps_all_its_bits(tmp_path):
     grey = np.array([[0, 1, 257], [32768, 40000, 65535]], np.uint16)
     image = images.read_image(save(grey, tmp_path / "deep.png"))
     np.testing.assert_allclose(image[..., 0], grey / 65535, rtol=1e-6)
+
+
+def test_floating_point_grey_is_taken_as_it_is_and_clipped(tmp_path):
+    grey = np.array([[-0.5, 0.25], [1.0, 7.0]], np.float32)
+    image = images.read_image(save(grey, tmp_path / "float.tif"))
+    np.testing.assert_array_equal(image[..., 0], [[0, 0.25], [1, 1]])
 
 
 def test_a_jpeg_in_colour_or_cmyk_is_near_what_was_written(tmp_path):
@@ -110,7 +117,8 @@ def test_labels_are_grey_values_or_palette_indices(tmp_path):
 def test_white_of_one_bit_is_255(tmp_path):
     bits = np.array([[True, False]])
     path = save(bits, tmp_path / "bits.png")
-    assert Image.open(path).mode == "1"
+    with Image.open(path) as picture:
+        assert picture.mode == "1"
     np.testing.assert_array_equal(images.read_labels(path), [[255, 0]])
 
 

@@ -1,0 +1,73 @@
+"""Networks from the plain numbers and strings of a config or of a weights file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from energynets.errors import BadInputError
+from energynets.networks.dilated import Dilated
+from energynets.networks.labels import Classes, PerLabel
+from energynets.networks.pyramid import Pyramid
+
+DEFAULTS = {
+    "head": "per_label",  # or classes
+    "trunk": "pyramid",  # or dilated: the paper's
+    "widths": (16, 32, 64, 96, 96),  # of the pyramid, the finest level first
+    "blocks": 7,  # of the dilated network, as all that follows
+    "width": 32,
+    "padding": "zero",  # or reflect
+    "norm": "batch",  # group, none
+    "relu_after_dilated": True,  # False: the preprint
+    "norm_on_output": False,  # True: the authors' code
+    "dtype": "auto",  # bfloat16 on GPU and TPU, float32 on CPU, where bfloat16 is slower
+}
+
+
+def trunk(settings: Mapping[str, Any], out: int) -> Pyramid | Dilated:
+    """Image to `out` scores, as `settings` say; see `DEFAULTS` for the keys.
+
+    Raises:
+        BadInputError: naming the key of config.network whose value is not one of its kind.
+    """
+    dtype = settings["dtype"]
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    _one_of(settings, "trunk", "pyramid", "dilated")
+    if dtype not in ("float32", "bfloat16"):
+        raise BadInputError(
+            f"config.network.dtype: wanted auto, float32 or bfloat16, got {dtype!r}"
+        )
+    if settings["trunk"] == "pyramid":
+        widths = tuple(settings["widths"])
+        if not widths or any(w < 8 or w % 8 for w in widths):
+            raise BadInputError(f"config.network.widths: wanted multiples of 8, got {widths}")
+        return Pyramid(out, widths, jnp.dtype(dtype))
+    _one_of(settings, "padding", "zero", "reflect")
+    _one_of(settings, "norm", "batch", "group", "none")
+    return Dilated(
+        out,
+        blocks=settings["blocks"],
+        width=settings["width"],
+        padding=settings["padding"],
+        norm=settings["norm"],
+        relu_after_dilated=settings["relu_after_dilated"],
+        norm_on_output=settings["norm_on_output"],
+        dtype=jnp.dtype(dtype),
+    )
+
+
+def seeded(settings: Mapping[str, Any], classes: int) -> Classes | PerLabel:
+    """Image and seeds to probabilities: the trunk with one of the two heads."""
+    _one_of(settings, "head", "classes", "per_label")
+    if settings["head"] == "classes":
+        return Classes(trunk(settings, classes))
+    return PerLabel(trunk(settings, 1))
+
+
+def _one_of(settings: Mapping[str, Any], key: str, *known: str) -> None:
+    if settings[key] not in known:
+        raise BadInputError(
+            f"config.network.{key}: wanted one of {', '.join(known)}, got {settings[key]!r}"
+        )

@@ -1,0 +1,90 @@
+"""Trained weights: shipped with the package, or written by a run; safetensors, never pickle."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from energynets.errors import BadInputError
+from energynets.networks import build
+
+_HERE = Path(__file__).parent
+
+
+class Trained(NamedTuple):
+    """A network and its weights.
+
+    about: what made them: command, seed, data, time, scores.
+    """
+
+    network: nn.Module
+    variables: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+    def __call__(
+        self, image: Float[Array, "b h w c"], seeds: Float[Array, "b h w k"]
+    ) -> Float[Array, "b h w k"]:
+        """Probabilities of each label for a batch of pictures and their seed planes."""
+        return _apply(self.network)(self.variables, image, seeds)
+
+
+@lru_cache(maxsize=8)
+def _apply(network: nn.Module):
+    return jax.jit(lambda variables, *inputs: network.apply(variables, *inputs, train=False))
+
+
+def names() -> list[str]:
+    """What `load` knows by name."""
+    return sorted(path.stem for path in _HERE.glob("*.safetensors"))
+
+
+def load(name: str | Path) -> Trained:
+    """The weights of that name, or of a `.safetensors` file that `save` wrote.
+
+    Raises:
+        BadInputError: if there are none, or the file is not ours or is damaged.
+    """
+    path = _HERE / f"{name}.safetensors" if str(name) in names() else Path(name)
+    if not path.is_file():
+        raise BadInputError(f"{name}: wanted {', '.join(names())} or a weights file, got neither")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            notes = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        settings, about = json.loads(notes["network"]), json.loads(notes["about"])
+        network = build.seeded(settings, settings["classes"])
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise BadInputError(f"{path}: wanted weights of energynets, got: {error}") from None
+    flat = {tuple(k.split("/")): jnp.asarray(v, jnp.float32) for k, v in tensors.items()}
+    return Trained(network, unflatten_dict(flat), settings, about)
+
+
+def save(
+    path: Path,
+    variables: Mapping[str, Any],
+    *,
+    settings: Mapping[str, Any],
+    about: Mapping[str, Any],
+    half: bool = False,
+) -> None:
+    """Writes variables, what the network is, and what made it; in float16 if `half`.
+
+    settings: the keys of `networks.build.DEFAULTS`, and "classes".
+    """
+    kind = np.float16 if half else np.float32
+    flat = {"/".join(k): np.asarray(v, kind) for k, v in flatten_dict(dict(variables)).items()}
+    notes = {"network": json.dumps(dict(settings)), "about": json.dumps(dict(about))}
+    partial = path.with_suffix(".partial")
+    save_file(flat, partial, metadata=notes)
+    partial.replace(path)

@@ -1,0 +1,72 @@
+"""From a command line to a run: flags, devices, and one clear line for bad input."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from energynets.errors import BadInputError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; going on if it holds one.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py[:variant]", lock_config=True)
+
+
+def prepare_jax() -> None:
+    """Faster convolutions on CPUs, and programs compiled once for all later runs.
+
+    Call it before anything is computed. Environment variables that the user set win.
+    """
+    import jaxlib
+
+    flag = "--xla_cpu_experimental_ynn_fusion_type"
+    given = os.environ.get("XLA_FLAGS", "")
+    # XLA dies of a flag that it does not know; this one was tried with these releases.
+    if flag not in given and jaxlib.__version__.startswith("0.10."):
+        os.environ["XLA_FLAGS"] = f"{given} {flag}=dot".strip()
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(home / "energynets" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def run(main: Callable[[ConfigDict, Path], object]) -> None:
+    """Parses --config and --workdir and calls `main(config, workdir)`.
+
+    Bad input ends with one line on standard error and exit status 2; a defect keeps its traceback.
+    """
+    prepare_jax()
+    try:
+        config, workdir = _parse(sys.argv)
+        main(config, workdir)
+    except BadInputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parse(argv: list[str]) -> tuple[ConfigDict, Path]:
+    try:
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise BadInputError(f"wanted flags such as --config=FILE, got {rest[1]!r}")
+        if _WORKDIR.value is None:
+            raise BadInputError("--workdir: wanted a folder for the run, got none")
+        config = _CONFIG.value
+    except flags.Error as error:
+        raise BadInputError(" ".join(str(error).split())) from None
+    except FileNotFoundError as error:
+        raise BadInputError(f"--config: wanted a config file, got no {error.filename}") from None
+    except (AttributeError, KeyError, TypeError) as error:
+        # What ml_collections raises for keys that a config lacks and for values of a wrong type.
+        told = " ".join(str(error.args[0] if error.args else error).split())
+        raise BadInputError(f"--config: wanted keys that the config has, got {told}") from None
+    if config is None:
+        raise BadInputError("--config: wanted a config file, got none")
+    return config, Path(_WORKDIR.value)

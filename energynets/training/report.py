@@ -1,0 +1,184 @@
+"""Reports: tables and pictures of a finished run, as JSON, Markdown and on the terminal."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from rich.table import Table as RichTable
+
+from energynets.training.journal import console, read_metrics, write_atomically
+
+
+class Table(NamedTuple):
+    """Rows of text and numbers; numbers are printed with four significant digits."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | None]]
+
+
+class Report(NamedTuple):
+    """What a run ends with.
+
+    scores: numbers that depend on config and data alone: a repeated run gives the same.
+    timing: numbers that depend on the machine and the moment as well.
+    notes: sentences that the reader of the tables must know.
+    """
+
+    title: str
+    scores: Mapping[str, Any]
+    timing: Mapping[str, Any]
+    tables: Sequence[Table]
+    notes: Sequence[str]
+
+
+def environment() -> dict[str, str]:
+    """Device, processor and versions, for every number that is measured."""
+    versions = {name: metadata.version(name) for name in ("energynets", "jax", "flax", "scipy")}
+    return {
+        "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+        "processor": f"{os.cpu_count()} × {_processor()}",
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def seconds(call: Callable[[], Any], *, repeats: int = 5) -> float:
+    """Median time of `call`, whose result is waited for, after one call that may compile."""
+    jax.block_until_ready(call())
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - began)
+    return median(times)
+
+
+def write(report: Report, workdir: Path) -> None:
+    """`report.json` and `report.md` in the run folder, and the tables on the terminal."""
+    machine = environment()
+    record = {
+        "title": report.title,
+        "scores": report.scores,
+        "timing": {**report.timing, "environment": machine},
+        "notes": list(report.notes),
+    }
+    write_atomically(workdir / "report.json", json.dumps(record, indent=1, allow_nan=True) + "\n")
+    lines = [f"# {report.title}", ""]
+    for table in report.tables:
+        lines += [f"## {table.title}", "", *_markdown(table), ""]
+    lines += [*report.notes, ""] if report.notes else []
+    lines += ["Measured on " + ", ".join(f"{k}: {v}" for k, v in machine.items()) + ".", ""]
+    for figure in sorted((workdir / "figures").glob("*.png")):
+        lines += [f"![{figure.stem.replace('_', ' ')}](figures/{figure.name})", ""]
+    write_atomically(workdir / "report.md", "\n".join(lines))
+    for table in report.tables:
+        shown = RichTable(title=table.title)
+        for column in table.columns:
+            shown.add_column(column)
+        for row in table.rows:
+            shown.add_row(*map(_text, row))
+        console.print(shown)
+    for note in report.notes:
+        console.print(note)
+    console.print(f"report and pictures: {workdir}")
+
+
+def _text(value: str | float | None) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _markdown(table: Table) -> list[str]:
+    lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+    return ["| " + " | ".join(_text(cell) for cell in row) + " |" for row in lines]
+
+
+def draw_training(workdir: Path) -> None:
+    """`figures/training.png`: every logged scalar of training and validation against the step."""
+    plt = _pyplot()
+    records = read_metrics(workdir)
+    hidden = {"step", "seconds_a_step", "waiting"}
+    names = sorted({name for r in records for name in r} - hidden)
+    if not names:
+        return
+    columns = min(3, len(names))
+    figure, axes = plt.subplots(
+        -(-len(names) // columns),
+        columns,
+        figsize=(4 * columns, 3 * -(-len(names) // columns)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, name in zip(axes.flat, names, strict=False):
+        points = [(r["step"], r[name]) for r in records if name in r]
+        axis.plot(*zip(*points, strict=True), linewidth=1)
+        axis.set_title(name)
+        axis.set_xlabel("step")
+        if all(value > 0 for _, value in points):
+            axis.set_yscale("log")
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
+    _save(figure, workdir / "figures" / "training.png")
+
+
+def draw_grid(
+    path: Path, titles: Sequence[str], rows: Sequence[Sequence[Float[np.ndarray, "..."]]]
+) -> None:
+    """Rows of pictures under one line of titles; H×W×3 in [0, 1], or H×W in [0, 1] as grey."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(
+        len(rows),
+        len(titles),
+        figsize=(1.8 * len(titles), 1.8 * len(rows) + 0.3),
+        squeeze=False,
+        layout="constrained",
+    )
+    for place, axis in np.ndenumerate(axes):
+        picture = rows[place[0]][place[1]]
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.axis("off")
+        if place[0] == 0:
+            axis.set_title(titles[place[1]], fontsize=8)
+    _save(figure, path)
+
+
+def label_colours(count: int) -> Float[np.ndarray, "count 3"]:
+    """A colour for each label; label 0, the background, is black."""
+    plt = _pyplot()
+    colours = plt.get_cmap("tab20")(np.arange(max(count - 1, 0)) % 20)[:, :3]
+    return np.concatenate([np.zeros((1, 3)), colours])
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    _pyplot().close(figure)
