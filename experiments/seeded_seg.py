@@ -22,9 +22,7 @@ from ml_collections import ConfigDict
 from scipy import ndimage
 
 from energynets import pretrained
-from energynets.data import augment, images, seeds
-from energynets.data.checked import checked
-from energynets.data.masks import SeedsFromMasks
+from energynets.data import augment, images, opening, seeds
 from energynets.data.source import VOID, Picture, Source
 from energynets.energies import random_walker
 from energynets.errors import BadInputError
@@ -52,13 +50,7 @@ def get_config(variant: str = "full") -> ConfigDict:
     config = ConfigDict()
     config.data = ConfigDict(
         {
-            "source": "embedded",  # embedded, folder, tfds
-            "root": "",  # of a folder or of prepared TFDS data
-            "name": "oxford_iiit_pet",  # of a TFDS data set
-            "train": "train",
-            "validation": "val",
-            "classes": 21,
-            "seeds": "scribbles",  # or "masks": made from the masks as in the preprint
+            **opening.DEFAULTS,
             "validation_count": 100,  # pictures measured after each epoch; 0: all
             "size": 128,
             "small_size": 64,  # for the first small_steps steps
@@ -68,8 +60,7 @@ def get_config(variant: str = "full") -> ConfigDict:
             "crop": 0.6,  # least side of a random square, in shorter sides; 0: never crop
             "turns": True,  # by quarters
             "hide": 0.5,  # share of examples that show the network a part of the seeds only
-            "hide_least": 0.2,
-            "skip_broken": False,
+            "hide_least": 0.2,  # least share of a label's seeds that is then shown
         }
     )
     config.network = ConfigDict(build.DEFAULTS)
@@ -121,36 +112,14 @@ class Example(NamedTuple):
     labels: Int[np.ndarray, " k"]
 
 
-def open_source(data: ConfigDict, split: str, *, root: str = "") -> Source:
-    """The pictures of `split` that `config.data` names, each read once to see that it can be."""
-    root = root or data.root
-    if data.source == "embedded":
-        from energynets.data.embedded import Embedded
-
-        return Embedded(split)
-    if data.source == "folder":
-        from energynets.data.folder import Folder
-
-        source = Folder(root, split, classes=data.classes)
-    elif data.source == "tfds":
-        from energynets.data.datasets import PETS, Tfds
-
-        pets = {"relabel": PETS} if data.name == "oxford_iiit_pet" else {}
-        return Tfds(data.name, split, classes=data.classes, data_dir=root or None, **pets)
-    else:
-        raise BadInputError(
-            f"config.data.source: wanted embedded, folder or tfds, got {data.source!r}"
-        )
-    if data.seeds == "masks":
-        source = SeedsFromMasks(source)
-    elif data.seeds != "scribbles":
-        raise BadInputError(f"config.data.seeds: wanted scribbles or masks, got {data.seeds!r}")
-    with progress_bar(f"looking at {split}", len(source)) as bar:
-        source, broken = checked(source, skip_broken=data.skip_broken, advance=bar.advance)
-    for fault in broken:
+def open_source(config: ConfigDict, split: str, root: str = "") -> Source:
+    settings = {**config.data, "root": root or config.data.root}
+    with progress_bar(f"looking at {split}") as bar:
+        source, faults = opening.open_source(settings, split, advance=bar.advance)
+    for fault in faults:
         console.print(f"left out: {fault}")
-    if broken:
-        console.print(f"{len(broken)} of {len(broken) + len(source)} pictures left out")
+    if faults:
+        console.print(f"{len(faults)} of {len(faults) + len(source)} pictures left out")
     return source
 
 
@@ -166,7 +135,7 @@ def whole(picture: Picture, size: int, count: int, fixed: np.ndarray | None) -> 
 def make(config: ConfigDict) -> Experiment:
     """The task as a record of pure functions."""
     data, weights = config.data, config.loss
-    source, held_out = open_source(data, data.train), open_source(data, data.validation)
+    source, held_out = open_source(config, data.train), open_source(config, data.validation)
     network = build.seeded(config.network, source.classes)
     least = min(data.size, data.small_size) if data.small_steps else data.size
     if least < network.trunk.least_size:
@@ -309,7 +278,7 @@ def report(
 ) -> Report:
     """The network beside the exact minimiser of the same energy, picture by picture."""
     data, wanted, weights = config.data, config.report, config.loss
-    source = open_source(data, wanted.split or data.validation, root=wanted.root)
+    source = open_source(config, wanted.split or data.validation, wanted.root)
     fixed = np.arange(source.classes, dtype=np.int32) if config.network.head == "classes" else None
     apply = jax.jit(partial(network.apply, train=False))
     betas = tuple(wanted.betas)
@@ -373,19 +342,12 @@ def report(
         pixels = data.size**2
         score = {f"energy, beta {b:g}": float(e) for b, e in zip(betas, means, strict=True)}
         score |= {f"{name} a pixel": value / pixels for name, value in score.items()}
-        quality = [None, None, None]
+        quality = {}
         if confusions[method]:
-            each = np.stack(confusions[method])
-            count = (each.sum(2) > 0).sum(0)
-            quality = [
-                segmentation.mean_iou(each.sum(0)),
-                segmentation.mean_iou(each.sum(0), count, at_least=10),
-                segmentation.pixel_accuracy(each.sum(0)),
-            ]
-            names = "mean IoU", "mean IoU of labels in 10 pictures", "pixel accuracy"
-            score |= dict(zip(names, quality, strict=True))
+            quality = segmentation.summary(np.stack(confusions[method]))
+        score |= quality
         scores[method] = score
-        rows.append([method, *quality, *means])
+        rows.append([method, *(quality.get(name) for name in segmentation.SUMMARY), *means])
     notes = [
         f"{len(source)} pictures at {data.size}×{data.size}; energies are means over pictures of "
         f"yᵀLy + λ(y−x)ᵀQ(y−x), λ = {weights.seed_weight:g}, floor {weights.floor:g}; "
@@ -414,8 +376,7 @@ def report(
         ["method", "seconds", "times the network's"],
         [[m, t, t / timing["seconds"]["network"]] for m, t in timing["seconds"].items()],
     )
-    columns = ["method", "mIoU", "mIoU, labels in ≥ 10", "pixel accuracy"]
-    columns += [f"E, beta {beta:g}" for beta in betas]
+    columns = ["method", *segmentation.SUMMARY, *(f"E, beta {beta:g}" for beta in betas)]
     title = "Seeded segmentation by the random-walker energy"
     return Report(title, scores, timing, [Table("Scores", columns, rows), speed], notes)
 
@@ -445,15 +406,14 @@ def panel(
     example: Example, answers: dict, maps: dict, exact: str, truth: Any, classes: int
 ) -> list[np.ndarray]:
     """One row of pictures in the manner of the paper's Fig. 2."""
-    colours = np.concatenate([label_colours(classes), np.ones((256 - classes, 3))])
-    seeded = example.seeds.any(-1, keepdims=True)
-    strokes = colours[example.labels[example.seeds.argmax(-1)]]
+    colours = label_colours(classes)
+    strokes = np.where(example.seeds.any(-1), example.labels[example.seeds.argmax(-1)], VOID)
     size = example.image.shape[0]
     shown = np.zeros((size, size), np.uint8) + VOID
     if truth is not None:
         shown = images.resize_labels(truth, size, size)
     return [
-        np.where(seeded, strokes, example.image),
+        np.where((strokes == VOID)[..., None], example.image, colours[strokes]),
         np.clip(answers[exact][..., 0], 0, 1),
         np.clip(answers["network"][..., 0], 0, 1),
         colours[shown],

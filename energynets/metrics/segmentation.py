@@ -44,6 +44,17 @@ def pixel_accuracy(matrix: Float[np.ndarray, "k k"]) -> float:
     return float(np.diag(matrix).sum() / max(matrix.sum(), 1))
 
 
+SUMMARY = ("mIoU", "mIoU, labels in 10 pictures", "pixel accuracy")
+
+
+def summary(matrices: Int64[np.ndarray, "n k k"]) -> dict[str, float]:
+    """The scores named in `SUMMARY` of a set, from one confusion matrix a picture."""
+    total = matrices.sum(0)
+    pictures = (matrices.sum(2) > 0).sum(0)
+    scores = mean_iou(total), mean_iou(total, pictures, at_least=10), pixel_accuracy(total)
+    return dict(zip(SUMMARY, scores, strict=True))
+
+
 def bootstrap(
     first: Int64[np.ndarray, "n k k"],
     second: Int64[np.ndarray, "n k k"],

@@ -90,14 +90,15 @@ class Bar:
     def __init__(self, progress: Progress, task: Any):
         self._progress, self._task = progress, task
 
-    def advance(self, note: str = "") -> None:
+    def advance(self, total: int | None = None, note: str = "") -> None:
+        """One more is done, of `total` if that was not known before."""
         task = self._progress.tasks[self._task]
         rate = f"{task.speed:.2f}/s" if task.speed else ""
-        self._progress.update(self._task, advance=1, note=f"{rate}  {note}")
+        self._progress.update(self._task, advance=1, total=total, note=f"{rate}  {note}")
 
 
 @contextmanager
-def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
+def progress_bar(title: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
     """A bar on a terminal; in a log file only what is printed beside it appears."""
     columns = (
         TextColumn("{task.description}"),

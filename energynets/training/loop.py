@@ -192,7 +192,7 @@ def train(experiment: Experiment, config: ConfigDict, workdir: Path) -> Variable
             _refuse_non_finite(experiment, step, values, logs, manager)
             done = step + 1
             note = f"energy {values.mean():.4g}"
-            bar.advance(note)
+            bar.advance(note=note)
             if done % settings.log_every == 0:
                 now = time.perf_counter()
                 journal.write(

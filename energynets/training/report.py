@@ -162,11 +162,12 @@ def draw_grid(
     _save(figure, path)
 
 
-def label_colours(count: int) -> Float[np.ndarray, "count 3"]:
-    """A colour for each label; label 0, the background, is black."""
-    plt = _pyplot()
-    colours = plt.get_cmap("tab20")(np.arange(max(count - 1, 0)) % 20)[:, :3]
-    return np.concatenate([np.zeros((1, 3)), colours])
+def label_colours(count: int) -> Float[np.ndarray, "256 3"]:
+    """A colour for each of `count` labels: 0, the background, is black; all others are white."""
+    colours = np.ones((256, 3))
+    colours[0] = 0
+    colours[1:count] = _pyplot().get_cmap("tab20")(np.arange(1, count) % 20)[:, :3]
+    return colours
 
 
 def _pyplot() -> Any:

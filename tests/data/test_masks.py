@@ -1,10 +1,13 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from energynets.data import masks
+from energynets.data.source import Picture
+from energynets.errors import BadInputError
 
 MASKS = arrays(
     np.uint8,
@@ -119,3 +122,50 @@ def test_a_mask_that_is_all_void_has_no_pieces_and_no_seeds():
     mask = np.full((6, 5), 255, np.uint8)
     assert masks.pieces(mask) == []
     np.testing.assert_array_equal(masks.from_mask(mask, np.random.default_rng(0)), mask)
+
+
+class Listed:
+    """A source of pictures without seeds, with or without masks."""
+
+    classes = 8
+
+    def __init__(self, truths):
+        self._truths = truths
+
+    def __len__(self):
+        return len(self._truths)
+
+    def __getitem__(self, index):
+        return Picture(
+            self.name(index),
+            np.full((12, 15, 3), 0.5, np.float32),
+            np.full((12, 15), 255, np.uint8),
+        )
+
+    def name(self, index):
+        return f"picture {index}"
+
+    def mask(self, index):
+        return self._truths[index]
+
+
+def test_a_source_can_be_seeded_from_its_masks_and_an_index_gives_the_same_seeds_twice():
+    mask = (np.mgrid[:12, :15][1] > 6).astype(np.uint8)
+    source = masks.SeedsFromMasks(Listed([mask, mask]))
+    assert len(source) == 2 and source.classes == 8
+    first, second, again = source[0], source[1], source[0]
+    assert first.name == source.name(0) == "picture 0"
+    np.testing.assert_array_equal(first.seeds, again.seeds)
+    assert (first.seeds != second.seeds).any()
+    seeded = first.seeds != 255
+    assert set(first.seeds[seeded]) == {0, 1}
+    np.testing.assert_array_equal(first.seeds[seeded], mask[seeded])
+    np.testing.assert_array_equal(source.mask(0), mask)
+
+
+def test_a_picture_without_a_mask_or_with_one_of_another_size_cannot_be_seeded_from_it():
+    source = masks.SeedsFromMasks(Listed([None, np.zeros((15, 12), np.uint8)]))
+    with pytest.raises(BadInputError, match=r"picture 0: wanted a mask .* got none"):
+        source[0]
+    with pytest.raises(BadInputError, match=r"picture 1: wanted a mask .* 15×12, got 12×15"):
+        source[1]

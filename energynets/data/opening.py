@@ -1,0 +1,64 @@
+"""Sources from the plain strings of a config."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from energynets.data.checked import checked
+from energynets.data.source import Source
+from energynets.errors import BadInputError
+
+DEFAULTS = {
+    "source": "embedded",  # embedded, folder, tfds
+    "root": "",  # of a folder, or where TFDS keeps prepared data sets
+    "name": "oxford_iiit_pet",  # of a TFDS data set
+    "train": "train",  # splits
+    "validation": "val",
+    "classes": 21,  # of a folder or a TFDS data set; embedded pictures know theirs
+    "seeds": "scribbles",  # or "masks": one line or circle an object, as in the preprint
+    "skip_broken": False,  # leave out pictures that cannot be used, and say which
+}
+
+
+def open_source(
+    settings: Mapping[str, Any],
+    split: str,
+    *,
+    advance: Callable[[int], None] = lambda total: None,
+) -> tuple[Source, list[str]]:
+    """The pictures of `split` that `settings` name, each of a folder read once beforehand.
+
+    Returns the source and what was wrong with each picture left out; see `DEFAULTS` for the keys.
+    `advance` is called with their number for each picture that was looked at.
+
+    Raises:
+        BadInputError: if a key of config.data has a value that is not one of its kind, or a
+            picture cannot be used and `skip_broken` is not set.
+    """
+    kind, made = settings["source"], settings["seeds"]
+    if made not in ("scribbles", "masks"):
+        raise BadInputError(f"config.data.seeds: wanted scribbles or masks, got {made!r}")
+    if kind == "embedded":
+        from energynets.data.embedded import Embedded
+
+        return Embedded(split), []
+    if kind == "tfds":
+        from energynets.data.datasets import PETS, Tfds
+
+        name = settings["name"]
+        features: dict[str, Any] = {}
+        if name == "oxford_iiit_pet":
+            features = {"relabel": PETS, "title": "file_name"}
+        elif name == "voc_segmentation":
+            features = {"mask": "mask", "title": "name"}
+        place = settings["root"] or None
+        return Tfds(name, split, classes=settings["classes"], data_dir=place, **features), []
+    if kind != "folder":
+        raise BadInputError(f"config.data.source: wanted embedded, folder or tfds, got {kind!r}")
+    from energynets.data.folder import Folder
+    from energynets.data.masks import SeedsFromMasks
+
+    source: Source = Folder(settings["root"], split, classes=settings["classes"])
+    if made == "masks":
+        source = SeedsFromMasks(source)
+    total = len(source)
+    return checked(source, skip_broken=settings["skip_broken"], advance=lambda: advance(total))

@@ -1,0 +1,1 @@
+"""How processes start: one host, several processes, SLURM, a TPU slice."""
