@@ -9,6 +9,7 @@ network, labels and schedule of the paper).
 """
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 from scipy import ndimage
 
@@ -32,7 +33,7 @@ from energynets.ops.colour import grayscale
 from energynets.seeded import Seeded
 from energynets.solvers import random_walker as solver
 from energynets.training import loop
-from energynets.training.experiment import Evaluation, Experiment, Loss, Variables
+from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Tree, Variables
 from energynets.training.journal import console, progress_bar
 from energynets.training.main import run
 from energynets.training.report import (
@@ -46,7 +47,7 @@ from energynets.training.report import (
 )
 
 
-def get_config(variant: str = "full") -> ConfigDict:
+def get_config(variant: str = "full") -> Config:
     config = ConfigDict()
     config.data = ConfigDict(
         {
@@ -103,16 +104,23 @@ def get_config(variant: str = "full") -> ConfigDict:
 
 
 class Example(NamedTuple):
-    """One picture at the network's size; K planes stand for the labels in `labels`, -1 for none."""
+    """One picture at the network's size S; K planes stand for the labels in `labels`.
 
-    image: Float[np.ndarray, "s s 3"]
-    seeds: Float[np.ndarray, "s s k"]  # all, for the energy
-    shown: Float[np.ndarray, "s s k"]  # those that the network sees
-    mask: Int[np.ndarray, "s s"]  # the true plane; -1 where unknown, and everywhere unsupervised
-    labels: Int[np.ndarray, " k"]
+    image: S×S×3 in [0, 1].
+    seeds: S×S×K, all of them, for the energy.
+    shown: S×S×K, those that the network sees.
+    mask: S×S, the true plane; -1 where it is unknown, and everywhere without supervision.
+    labels: K, -1 for a plane that is not used.
+    """
+
+    image: Tree  # NumPy arrays on the host, JAX arrays in a batch
+    seeds: Tree
+    shown: Tree
+    mask: Tree
+    labels: Tree
 
 
-def open_source(config: ConfigDict, split: str, root: str = "") -> Source:
+def open_source(config: Config, split: str, root: str = "") -> Source:
     settings = {**config.data, "root": root or config.data.root}
     with progress_bar(f"looking at {split}") as bar:
         source, faults = opening.open_source(settings, split, advance=bar.advance)
@@ -132,7 +140,7 @@ def whole(picture: Picture, size: int, count: int, fixed: np.ndarray | None) -> 
     return Example(images.resize(picture.image, size), planes, planes, blank, labels)
 
 
-def make(config: ConfigDict) -> Experiment:
+def make(config: Config) -> Experiment:
     """The task as a record of pure functions."""
     data, weights = config.data, config.loss
     source, held_out = open_source(config, data.train), open_source(config, data.validation)
@@ -220,7 +228,7 @@ def make(config: ConfigDict) -> Experiment:
         return Loss(values, updates, {"energy": energies})
 
     def predict(variables: Variables, batch: Example) -> dict[str, Array]:
-        probabilities = network.apply(variables, batch.image, batch.shown, train=False)
+        probabilities: Any = network.apply(variables, batch.image, batch.shown, train=False)
         planes = probabilities.argmax(-1)
         labels = jax.vmap(lambda of, plane: of[plane])(batch.labels, planes)
         return {"labels": labels, "energy": energy(batch, probabilities, weights.beta)}
@@ -233,7 +241,7 @@ def make(config: ConfigDict) -> Experiment:
             sums["confusion"] = segmentation.confusion(labels, truth, held_out.classes)
         return sums
 
-    def scores(sums: dict[str, np.ndarray]) -> dict[str, float]:
+    def scores(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         result = {"loss": float(sums["loss"] / sums["count"])}
         if "confusion" in sums:
             result["mean_iou"] = segmentation.mean_iou(sums["confusion"])
@@ -274,7 +282,7 @@ def starting_weights(name: str, fresh: Variables) -> Variables:
 
 
 def report(
-    config: ConfigDict, network: nn.Module, variables: Variables, fresh: Variables, workdir: Path
+    config: Config, network: nn.Module, variables: Variables, fresh: Variables, workdir: Path
 ) -> Report:
     """The network beside the exact minimiser of the same energy, picture by picture."""
     data, wanted, weights = config.data, config.report, config.loss
@@ -381,7 +389,7 @@ def report(
     return Report(title, scores, timing, [Table("Scores", columns, rows), speed], notes)
 
 
-def measure_speed(source: Source, config: ConfigDict, apply: Any, variables: Variables) -> dict:
+def measure_speed(source: Source, config: Config, apply: Any, variables: Variables) -> dict:
     """Median seconds of network and exact solver for one picture, both compiled, on this device."""
     labels = max(2, round(np.mean([len(np.unique(source[i].seeds)) - 1 for i in range(4)])))
     if config.network.head == "classes":
@@ -398,7 +406,9 @@ def measure_speed(source: Source, config: ConfigDict, apply: Any, variables: Var
 
 def nearest_seed(planes: Float[np.ndarray, "s s k"]) -> Float[np.ndarray, "s s k"]:
     """Each pixel as its nearest seed: what colour adds nothing to."""
-    _, place = ndimage.distance_transform_edt(~planes.any(-1), return_indices=True)
+    place: Any = ndimage.distance_transform_edt(
+        ~planes.any(-1), return_distances=False, return_indices=True
+    )
     return planes[tuple(place)]
 
 
@@ -422,7 +432,7 @@ def panel(
     ]
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
+def main(config: Config, workdir: Path) -> None:
     experiment = make(config)
     variables = loop.train(experiment, config, workdir)
     write(experiment.report(variables, workdir), workdir)

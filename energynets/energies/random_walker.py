@@ -13,7 +13,7 @@ Scalar = float | Float[Array, ""]
 def edge_weights(
     image: Float[Array, "h w c"], axis: int, *, beta: Scalar, floor: Scalar
 ) -> Float[Array, "..."]:
-    """w_ij = exp(-beta |I_i - I_j|²) + floor for the neighbours along `axis`, in [floor, 1 + floor].
+    """w_ij = exp(-beta |I_i - I_j|²) + floor, in [floor, 1 + floor], of neighbours along `axis`.
 
     The first pixel of the pair gives the position: weight [r, c] joins (r, c) and its next pixel
     along `axis`. The floor keeps a pixel that is cut off on all sides attached: in float32 the

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 Tree = Any
+Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
 Variables = Mapping[str, Any]
 
 

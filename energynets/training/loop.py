@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from energynets.errors import BadInputError
 from energynets.training import checkpoints, schedules, sharding
-from energynets.training.experiment import Evaluation, Experiment, Loss, Tree, Variables
+from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Tree, Variables
 from energynets.training.journal import Bar, Journal, console, progress_bar, write_atomically
 
 
@@ -28,7 +28,7 @@ class State(NamedTuple):
     optimizer: optax.OptState
 
 
-def default_config() -> ConfigDict:
+def default_config() -> Config:
     """The part of a config that the loop reads, for a task to put at `config.train`."""
     return ConfigDict(
         {
@@ -131,7 +131,7 @@ def evaluate(
     return sharding.sum_over_processes(totals)
 
 
-def train(experiment: Experiment, config: ConfigDict, workdir: Path) -> Variables:
+def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
     """Trains from the latest checkpoint of `workdir`, or from the start, to `config.train.steps`.
 
     Returns the variables of least validation loss. Stopped at any moment and called again, it
@@ -232,7 +232,7 @@ def _initial_state(experiment: Experiment, seed: int, mesh: Mesh) -> State:
     return init(jax.random.key(seed))
 
 
-def _claim(workdir: Path, config: ConfigDict) -> None:
+def _claim(workdir: Path, config: Config) -> None:
     """Writes the config into a new run folder; refuses one that holds another config."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -282,7 +282,7 @@ def _refuse_non_finite(
 class _ahead:
     """Batches from step `start` on, laid out on the mesh, loaded by threads before their turn."""
 
-    def __init__(self, experiment: Experiment, settings: ConfigDict, mesh: Mesh, start: int):
+    def __init__(self, experiment: Experiment, settings: Config, mesh: Mesh, start: int):
         micro = settings.micro or settings.batch
         if settings.batch % micro:
             raise BadInputError(

@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from energynets.errors import BadInputError
+from energynets.training.experiment import Config
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; going on if it holds one.")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py[:variant]", lock_config=True)
@@ -19,12 +21,11 @@ def prepare_jax() -> None:
 
     Call it before anything is computed. Environment variables that the user set win.
     """
-    import jaxlib
 
     flag = "--xla_cpu_experimental_ynn_fusion_type"
     given = os.environ.get("XLA_FLAGS", "")
     # XLA dies of a flag that it does not know; this one was tried with these releases.
-    if flag not in given and jaxlib.__version__.startswith("0.10."):
+    if flag not in given and metadata.version("jaxlib").startswith("0.10."):
         os.environ["XLA_FLAGS"] = f"{given} {flag}=dot".strip()
     import jax
 
@@ -34,7 +35,7 @@ def prepare_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def run(main: Callable[[ConfigDict, Path], object]) -> None:
+def run(main: Callable[[Config, Path], object]) -> None:
     """Parses --config and --workdir and calls `main(config, workdir)`.
 
     Bad input ends with one line on standard error and exit status 2; a defect keeps its traceback.
@@ -51,7 +52,7 @@ def run(main: Callable[[ConfigDict, Path], object]) -> None:
         sys.exit(130)
 
 
-def _parse(argv: list[str]) -> tuple[ConfigDict, Path]:
+def _parse(argv: list[str]) -> tuple[Config, Path]:
     try:
         rest = flags.FLAGS(argv)
         if len(rest) > 1:

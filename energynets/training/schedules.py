@@ -74,7 +74,8 @@ def named(name: str, rate: float, *, steps: int, epoch: int) -> Schedule:
         return exponential(rate, factor=0.96, every=3 * epoch)
     if name == "cosine":
         rise = max(1, steps // 50)
-        return from_steps(optax.warmup_cosine_decay_schedule(0, rate, rise, max(steps, rise + 1)))
+        curve = optax.warmup_cosine_decay_schedule(0, rate, rise, max(steps, rise + 1))
+        return from_steps(lambda step: float(curve(step)))  # pyright: ignore[reportArgumentType]
     if name == "constant":
         return from_steps(lambda step: rate)
     raise BadInputError(

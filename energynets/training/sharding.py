@@ -12,7 +12,7 @@ from energynets.errors import BadInputError
 Tree = Any
 
 
-def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(devices: list[Any] | None = None) -> Mesh:
     """All devices along "data"; those of one process lie side by side, so a process's rows do."""
     devices = jax.devices() if devices is None else devices
     return Mesh(np.array(sorted(devices, key=lambda d: (d.process_index, d.id))), ("data",))
