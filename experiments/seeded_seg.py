@@ -40,10 +40,8 @@ from energynets.training.report import (
     Report,
     Table,
     draw_grid,
-    draw_training,
     label_colours,
     seconds,
-    write,
 )
 
 
@@ -341,8 +339,6 @@ def report(
         ],
         drawn,
     )
-    draw_training(workdir)
-
     scores: dict[str, Any] = {"pictures": len(source), "unsolved": unsolved}
     rows = []
     for method in methods:
@@ -432,11 +428,5 @@ def panel(
     ]
 
 
-def main(config: Config, workdir: Path) -> None:
-    experiment = make(config)
-    variables = loop.train(experiment, config, workdir)
-    write(experiment.report(variables, workdir), workdir)
-
-
 if __name__ == "__main__":
-    run(main)
+    run(make)

@@ -1,6 +1,7 @@
 """What a task is to the loop: one record of pure functions."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +33,16 @@ class Evaluation(NamedTuple):
     example: Callable[[int], Tree]
 
 
+def only_numbers(index: int, example: Tree, prediction: Tree) -> Mapping[str, np.ndarray]:
+    """The `measure` of a task whose predictions are one number each: they are added up as such."""
+    return {"count": np.ones(()), **prediction}
+
+
+def means(sums: Mapping[str, np.ndarray]) -> Mapping[str, float]:
+    """The `scores` that belong to `only_numbers`."""
+    return {name: float(s / sums["count"]) for name, s in sums.items() if name != "count"}
+
+
 class Experiment(NamedTuple):
     """A task: all that the loop needs to know of it.
 
@@ -45,7 +56,8 @@ class Experiment(NamedTuple):
     measure: (index, example, prediction) to sums: arrays that are added up over the set; on the
         host, in NumPy.
     scores: sums to named numbers; "loss" among them is what schedules and "best" follow.
-    report: (variables, workdir) to what is printed and kept at the end of a run.
+    report: (variables, workdir) to the `training.report.Report` that a run ends with; if None,
+        the scores of the trained network and of a fresh one.
     transform: gradients to steps, before the rate is applied.
     """
 
@@ -55,7 +67,7 @@ class Experiment(NamedTuple):
     loss: Callable[[Variables, Tree, jax.Array], Loss]
     validation: Evaluation
     predict: Callable[[Variables, Tree], Tree]
-    measure: Callable[[int, Tree, Tree], Mapping[str, np.ndarray]]
-    scores: Callable[[Mapping[str, np.ndarray]], Mapping[str, float]]
-    report: Callable[..., Any]
+    measure: Callable[[int, Tree, Tree], Mapping[str, np.ndarray]] = only_numbers
+    scores: Callable[[Mapping[str, np.ndarray]], Mapping[str, float]] = means
+    report: Callable[[Variables, Path], Any] | None = None
     transform: optax.GradientTransformation = optax.scale_by_adam()

@@ -134,7 +134,7 @@ def evaluate(
 def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
     """Trains from the latest checkpoint of `workdir`, or from the start, to `config.train.steps`.
 
-    Returns the variables of least validation loss. Stopped at any moment and called again, it
+    Returns the variables of least validation loss, as NumPy arrays. Stopped at any moment and called again, it
     ends with the same bits: a step depends on the state and its number alone.
 
     Raises:
@@ -220,7 +220,7 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
     if best is not None:
         state, _ = checkpoints.restore(manager, best, state)
     manager.close()
-    return state.variables
+    return jax.tree.map(np.asarray, state.variables)
 
 
 def _initial_state(experiment: Experiment, seed: int, mesh: Mesh) -> State:

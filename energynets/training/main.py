@@ -6,11 +6,14 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
 from energynets.errors import BadInputError
-from energynets.training.experiment import Config
+from energynets.training import loop, sharding
+from energynets.training.experiment import Config, Experiment, Variables
+from energynets.training.report import Report, Table, draw_training, write
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; going on if it holds one.")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py[:variant]", lock_config=True)
@@ -27,29 +30,57 @@ def prepare_jax() -> None:
     # XLA dies of a flag that it does not know; this one was tried with these releases.
     if flag not in given and metadata.version("jaxlib").startswith("0.10."):
         os.environ["XLA_FLAGS"] = f"{given} {flag}=dot".strip()
-    import jax
-
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(home / "energynets" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def run(main: Callable[[Config, Path], object]) -> None:
-    """Parses --config and --workdir and calls `main(config, workdir)`.
+def run(make: Callable[[Config], Experiment]) -> None:
+    """Parses --config and --workdir, trains what `make(config)` describes, and reports.
 
     Bad input ends with one line on standard error and exit status 2; a defect keeps its traceback.
     """
     prepare_jax()
     try:
         config, workdir = _parse(sys.argv)
-        main(config, workdir)
+        train_and_report(make(config), config, workdir)
     except BadInputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+
+
+def train_and_report(experiment: Experiment, config: Config, workdir: Path) -> None:
+    """Trains, or goes on, to the end; then the first process writes the report."""
+    variables = loop.train(experiment, config, workdir)
+    if jax.process_index() != 0:
+        return
+    draw_training(workdir)
+    if experiment.report is None:
+        write(_plain_report(experiment, config, variables), workdir)
+    else:
+        write(experiment.report(variables, workdir), workdir)
+
+
+def _plain_report(experiment: Experiment, config: Config, variables: Variables) -> Report:
+    mesh = sharding.make_mesh(jax.local_devices())
+    fresh = experiment.init(jax.random.key(config.train.seed))
+    scores = {
+        name: dict(
+            experiment.scores(
+                loop.evaluate(
+                    experiment, those, experiment.validation, mesh, batch=config.train.eval_batch
+                )
+            )
+        )
+        for name, those in (("trained", variables), ("fresh", fresh))
+    }
+    columns = list(scores["trained"])
+    rows = [[name, *(score[c] for c in columns)] for name, score in scores.items()]
+    return Report("Validation", scores, {}, [Table("Scores", ["network", *columns], rows)], [])
 
 
 def _parse(argv: list[str]) -> tuple[Config, Path]:
