@@ -144,9 +144,9 @@ def make(config: Config) -> Experiment:
     source, held_out = open_source(config, data.train), open_source(config, data.validation)
     network = build.seeded(config.network, source.classes)
     least = min(data.size, data.small_size) if data.small_steps else data.size
-    if least < network.trunk.least_size:
+    if least < network.least_size:
         raise BadInputError(
-            f"config.data.size: wanted at least {network.trunk.least_size} pixels for this "
+            f"config.data.size: wanted at least {network.least_size} pixels for this "
             f"network, got {least}"
         )
     fixed = np.arange(source.classes, dtype=np.int32) if config.network.head == "classes" else None

@@ -7,7 +7,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from energynets.data import images, opening
@@ -21,6 +20,7 @@ from energynets.training.experiment import Config, Evaluation, Experiment, Loss
 def get_config(variant: str = "full") -> ConfigDict:
     steps = {"full": 2000, "smoke": 4}[variant]
     config = ConfigDict({"data": {**opening.DEFAULTS, "size": 64}, "network": build.DEFAULTS})
+    config.network.trunk = "pyramid"
     config.loss = ConfigDict({"beta": 100.0, "supervised": 0.0})
     config.train = loop.default_config()
     config.train.update({"steps": steps, "epoch": steps // 4, "rate": 2e-3, "schedule": "cosine"})

@@ -32,9 +32,10 @@ def main() -> None:
             process_id=int(os.environ["ENERGYNETS_PROCESS"]),
             initialization_timeout=60,
             heartbeat_timeout_seconds=30,
+            shutdown_timeout_seconds=3600,  # the first process still writes the report
         )
     else:
-        jax.distributed.initialize()
+        jax.distributed.initialize(shutdown_timeout_seconds=3600)
     module = sys.argv[1]
     sys.argv = sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 from energynets.errors import BadInputError
 from energynets.networks.dilated import Dilated
 from energynets.networks.labels import Classes, PerLabel
+from energynets.networks.propagation import Propagation
 from energynets.networks.pyramid import Pyramid
 
 DEFAULTS = {
     "head": "per_label",  # or classes
-    "trunk": "pyramid",  # or dilated: the paper's
+    "trunk": "propagation",  # or pyramid; or dilated, the paper's
     "widths": (16, 32, 64, 96, 96),  # of the pyramid, the finest level first
+    "rounds": 8,  # of propagation, at each level
     "blocks": 7,  # of the dilated network, as all that follows
     "width": 32,
     "padding": "zero",  # or reflect
@@ -25,25 +27,33 @@ DEFAULTS = {
 }
 
 
+def _dtype(settings: Mapping[str, Any]) -> Any:
+    dtype = settings["dtype"]
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if dtype not in ("float32", "bfloat16"):
+        raise BadInputError(
+            f"config.network.dtype: wanted auto, float32 or bfloat16, got {dtype!r}"
+        )
+    return jnp.dtype(dtype)
+
+
+def _widths(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    widths = tuple(settings["widths"])
+    if not widths or any(w < 8 or w % 8 for w in widths):
+        raise BadInputError(f"config.network.widths: wanted multiples of 8, got {widths}")
+    return widths
+
+
 def trunk(settings: Mapping[str, Any], out: int) -> Pyramid | Dilated:
     """Image to `out` scores, as `settings` say; see `DEFAULTS` for the keys.
 
     Raises:
         BadInputError: naming the key of config.network whose value is not one of its kind.
     """
-    dtype = settings["dtype"]
-    if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     _one_of(settings, "trunk", "pyramid", "dilated")
-    if dtype not in ("float32", "bfloat16"):
-        raise BadInputError(
-            f"config.network.dtype: wanted auto, float32 or bfloat16, got {dtype!r}"
-        )
     if settings["trunk"] == "pyramid":
-        widths = tuple(settings["widths"])
-        if not widths or any(w < 8 or w % 8 for w in widths):
-            raise BadInputError(f"config.network.widths: wanted multiples of 8, got {widths}")
-        return Pyramid(out, widths, jnp.dtype(dtype))
+        return Pyramid(out, _widths(settings), _dtype(settings))
     _one_of(settings, "padding", "zero", "reflect")
     _one_of(settings, "norm", "batch", "group", "none")
     return Dilated(
@@ -54,15 +64,23 @@ def trunk(settings: Mapping[str, Any], out: int) -> Pyramid | Dilated:
         norm=settings["norm"],
         relu_after_dilated=settings["relu_after_dilated"],
         norm_on_output=settings["norm_on_output"],
-        dtype=jnp.dtype(dtype),
+        dtype=_dtype(settings),
     )
 
 
-def seeded(settings: Mapping[str, Any], classes: int) -> Classes | PerLabel:
-    """Image and seeds to probabilities: the trunk with one of the two heads."""
+def seeded(settings: Mapping[str, Any], classes: int) -> Classes | PerLabel | Propagation:
+    """Image and seeds to probabilities over labels: a trunk with one of the two heads, or the
+    propagation network, which takes any number of labels by itself.
+
+    Raises:
+        BadInputError: naming the key of config.network whose value is not one of its kind.
+    """
     _one_of(settings, "head", "classes", "per_label")
+    _one_of(settings, "trunk", "propagation", "pyramid", "dilated")
     if settings["head"] == "classes":
         return Classes(trunk(settings, classes))
+    if settings["trunk"] == "propagation":
+        return Propagation(_widths(settings), settings["rounds"], _dtype(settings))
     return PerLabel(trunk(settings, 1))
 
 

@@ -5,6 +5,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from energynets.networks.dilated import Dilated
+from energynets.networks.pyramid import Pyramid
+
+Trunk = Dilated | Pyramid
+
 
 class Classes(nn.Module):
     """A fixed number of labels: the seed planes beside the image, softmax over the scores.
@@ -12,7 +17,12 @@ class Classes(nn.Module):
     The paper's head. `trunk` gives one score for each of the K planes that it was built for.
     """
 
-    trunk: nn.Module
+    trunk: Trunk
+
+    @property
+    def least_size(self) -> int:
+        """The smallest height and width that the network takes."""
+        return self.trunk.least_size
 
     @nn.compact
     def __call__(
@@ -30,7 +40,12 @@ class PerLabel(nn.Module):
     0; where no label has one, all are equally probable.
     """
 
-    trunk: nn.Module
+    trunk: Trunk
+
+    @property
+    def least_size(self) -> int:
+        """The smallest height and width that the network takes."""
+        return self.trunk.least_size
 
     @nn.compact
     def __call__(

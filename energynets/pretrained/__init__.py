@@ -60,9 +60,9 @@ def load(name: str | Path) -> Trained:
         raise BadInputError(f"{name}: wanted {', '.join(names())} or a weights file, got neither")
     try:
         with safe_open(path, framework="numpy") as file:
-            notes = file.metadata() or {}
+            notes = json.loads((file.metadata() or {})["energynets"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        settings, about = json.loads(notes["network"]), json.loads(notes["about"])
+        settings, about = notes["network"], notes["about"]
         network = build.seeded(settings, settings["classes"])
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise BadInputError(f"{path}: wanted weights of energynets, got: {error}") from None
@@ -84,7 +84,8 @@ def save(
     """
     kind = np.float16 if half else np.float32
     flat = {"/".join(k): np.asarray(v, kind) for k, v in flatten_dict(dict(variables)).items()}
-    notes = {"network": json.dumps(dict(settings)), "about": json.dumps(dict(about))}
+    # Under one key, because safetensors writes several in an order that changes from run to run.
+    notes = {"energynets": json.dumps({"network": dict(settings), "about": dict(about)})}
     partial = path.with_suffix(".partial")
     save_file(flat, partial, metadata=notes)
     partial.replace(path)

@@ -12,6 +12,8 @@ from energynets.errors import BadInputError
 
 Tree = Any
 
+_NO_ROOM = ("No space left on device", "Disk quota exceeded", "File too large", "Read-only file")
+
 
 def open_manager(folder: Path, *, keep_every: int) -> ocp.CheckpointManager:
     """Checkpoints in `folder`: the last two, that of least "loss", and each `keep_every` steps.
@@ -66,21 +68,16 @@ def save(
             force=True,
         )
         manager.wait_until_finished()
-    except OSError as error:
-        raise BadInputError(_cannot_write(manager, step, error)) from None
     except Exception as error:
         # tensorstore reports a full disk as a ValueError that holds the system's message.
-        if "No space left" in str(error) or "disk quota" in str(error).lower():
-            raise BadInputError(_cannot_write(manager, step, error)) from None
-        raise
-
-
-def _cannot_write(manager: ocp.CheckpointManager, step: int, error: Exception) -> str:
-    cause = "No space left on device" if "No space left" in str(error) else str(error)
-    return (
-        f"{manager.directory}: wanted to write the checkpoint of step {step}, got: {cause}; "
-        "the checkpoint before it is intact, and the same command goes on from there"
-    )
+        cause = next((cause for cause in _NO_ROOM if cause in str(error)), None)
+        if cause is None and not isinstance(error, OSError):
+            raise
+        raise BadInputError(
+            f"{manager.directory}: wanted to write the checkpoint of step {step}, got: "
+            f"{cause or error}; the checkpoint before it is intact, and the same command goes on "
+            "from there"
+        ) from None
 
 
 def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> tuple[Tree, dict[str, float]]:

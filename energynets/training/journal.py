@@ -1,6 +1,7 @@
 """What a run writes while it goes: metrics.jsonl, TensorBoard scalars, a progress bar."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,21 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def as_json(value: Any, **how: Any) -> str:
+    """Strict JSON, which knows no nan and no infinity: null stands for them."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return value
+
+    return json.dumps(plain(value), allow_nan=False, **how)
+
+
 class Journal:
     """Scalars by step, in `metrics.jsonl` and as TensorBoard events; only process 0 writes.
 
@@ -46,7 +62,7 @@ class Journal:
             return
         path = workdir / "metrics.jsonl"
         kept = [r for r in read_metrics(workdir) if r["step"] <= step]
-        write_atomically(path, "".join(json.dumps(r) + "\n" for r in kept))
+        write_atomically(path, "".join(as_json(r) + "\n" for r in kept))
         self._file = path.open("a")
         try:
             from tensorboardX import SummaryWriter
@@ -59,7 +75,7 @@ class Journal:
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         if not self._writes:
             return
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._file.write(as_json({"step": step, **scalars}) + "\n")
         self._file.flush()
         if self._board is not None:
             for name, value in scalars.items():

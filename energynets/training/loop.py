@@ -1,9 +1,9 @@
 """The training loop, written once: any `Experiment`, any number of devices, exact resume."""
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,9 @@ from ml_collections import ConfigDict
 
 from energynets.errors import BadInputError
 from energynets.training import checkpoints, schedules, sharding
+from energynets.training.claim import claim
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Tree, Variables
-from energynets.training.journal import Bar, Journal, console, progress_bar, write_atomically
+from energynets.training.journal import Bar, Journal, console, progress_bar
 
 
 class State(NamedTuple):
@@ -73,7 +74,7 @@ def make_step(experiment: Experiment, *, clip: float, mesh: Mesh) -> Callable:
     @partial(jax.jit, donate_argnums=(1, 2), out_shardings=everywhere)
     def apply(total: Tree, params: Tree, optimizer: Tree, count: jax.Array, rate: jax.Array):
         gradient = jax.tree.map(lambda g: g / count, total)
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         if clip:
             gradient = jax.tree.map(lambda g: g * jnp.minimum(1.0, clip / (norm + 1e-12)), gradient)
         direction, optimizer = experiment.transform.update(gradient, optimizer, params)
@@ -128,27 +129,32 @@ def evaluate(
                 totals[name] = totals.get(name, 0.0) + np.asarray(value, np.float64)
         if bar:
             bar.advance()
-    return sharding.sum_over_processes(totals)
+    return sharding.sum_over_processes(totals, mesh)
 
 
 def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
     """Trains from the latest checkpoint of `workdir`, or from the start, to `config.train.steps`.
 
-    Returns the variables of least validation loss, as NumPy arrays. Stopped at any moment and called again, it
-    ends with the same bits: a step depends on the state and its number alone.
+    Returns the variables of least validation loss, as NumPy arrays. Stopped at any moment and
+    called again, it ends with the same bits: a step depends on the state and its number alone.
 
     Raises:
-        BadInputError: if `workdir` holds a run of another config, if a loss is not finite (the
-            last checkpoint is from before), or if a checkpoint cannot be written.
+        BadInputError: if a setting makes no sense, before anything is written; if `workdir` holds
+            a run of another config, if a loss is not finite (the last checkpoint is from before),
+            or if a checkpoint cannot be written.
     """
     settings = config.train
-    _claim(workdir, config)
+    _refuse_senseless(settings)
     mesh = sharding.make_mesh()
-    state = _initial_state(experiment, settings.seed, mesh)
+    sharding.local_share(mesh, settings.eval_batch, what="config.train.eval_batch")
     schedule = schedules.named(
         settings.schedule, settings.rate, steps=settings.steps, epoch=settings.epoch
     )
     rates, start = schedule.init(), 0
+    ahead = partial(_ahead, experiment, settings, mesh)
+    ahead(start)  # only to see that the batches can be shared out, before anything is written
+    claim(workdir, config)
+    state = _initial_state(experiment, settings.seed, mesh)
     manager = checkpoints.open_manager(
         workdir / "checkpoints", keep_every=settings.keep_every * settings.epoch
     )
@@ -157,13 +163,12 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
         state, rates = checkpoints.restore(manager, latest, state)
         start = latest
         console.print(f"goes on from step {start} of {workdir}")
-    journal = Journal(workdir, start)
     everywhere = sharding.replicated(mesh)
     step_fn = make_step(experiment, clip=settings.clip, mesh=mesh)
     predict = jax.jit(experiment.predict, out_shardings=everywhere)
     key = jax.random.key(settings.seed)
 
-    def validate(variables: Variables) -> dict[str, float]:
+    def validate(variables: Variables, step: int) -> dict[str, float]:
         sums = evaluate(
             experiment,
             variables,
@@ -172,17 +177,25 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
             batch=settings.eval_batch,
             predict=predict,
         )
-        return dict(experiment.scores(sums))
+        scores = dict(experiment.scores(sums))
+        if not np.isfinite(scores["loss"]):
+            raise BadInputError(
+                f"step {step}: wanted a finite validation loss, got {scores['loss']}; "
+                f"{_last_good(manager)}"
+            )
+        return scores
 
-    if latest is None and settings.steps:
-        scores = validate(state.variables)
-        journal.write(0, {f"validation/{k}": v for k, v in scores.items()})
-        checkpoints.save(manager, 0, state, rates, scores)
-    note, waited, began = "", 0.0, time.perf_counter()
     with (
+        closing(manager),
+        closing(Journal(workdir, -1 if latest is None else latest)) as journal,
         progress_bar("training", settings.steps, start) as bar,
-        _ahead(experiment, settings, mesh, start) as loaded,
+        ahead(start) as loaded,
     ):
+        if latest is None and settings.steps:
+            scores = validate(state.variables, 0)
+            journal.write(0, {f"validation/{k}": v for k, v in scores.items()})
+            checkpoints.save(manager, 0, state, rates, scores)
+        note, waited, began = "", 0.0, time.perf_counter()
         for step in range(start, settings.steps):
             asked = time.perf_counter()
             micro_batches = next(loaded)
@@ -208,18 +221,17 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
                 waited, began = 0.0, now
             scores = None
             if done % settings.epoch == 0 or done == settings.steps:
-                scores = validate(state.variables)
+                scores = validate(state.variables, done)
                 rates = schedule.update(rates, scores["loss"])
                 journal.write(done, {f"validation/{k}": v for k, v in scores.items()})
                 told = "  ".join(f"{k} {v:.4g}" for k, v in scores.items())
                 console.print(f"step {done} of {settings.steps}: {note}  validation: {told}")
             if scores or done % settings.save_every == 0:
+                _refuse_broken(state, done, manager)
                 checkpoints.save(manager, done, state, rates, scores)
-    journal.close()
-    best = manager.best_step()
-    if best is not None:
-        state, _ = checkpoints.restore(manager, best, state)
-    manager.close()
+        best = manager.best_step()
+        if best is not None:
+            state, _ = checkpoints.restore(manager, best, state)
     return jax.tree.map(np.asarray, state.variables)
 
 
@@ -232,35 +244,29 @@ def _initial_state(experiment: Experiment, seed: int, mesh: Mesh) -> State:
     return init(jax.random.key(seed))
 
 
-def _claim(workdir: Path, config: Config) -> None:
-    """Writes the config into a new run folder; refuses one that holds another config."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"{workdir}: wanted a run folder, got: {error.strerror}") from None
-    path = workdir / "config.json"
-    text = config.to_json_best_effort(indent=1, sort_keys=True)
-    if not path.exists():
-        if (workdir / "checkpoints").exists():
-            raise BadInputError(f"{path}: wanted the config of the checkpoints here, got no file")
-        if jax.process_index() == 0:
-            write_atomically(path, text)
-        return
-    old, new = _flat(json.loads(path.read_text())), _flat(json.loads(text))
-    different = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
-    if different:
-        told = ", ".join(f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in different[:3])
+def _refuse_senseless(settings: Config) -> None:
+    """Numbers that no run can have, by name."""
+    for key in ("batch", "epoch", "save_every", "log_every", "workers", "ahead", "eval_batch"):
+        if settings[key] < 1:
+            raise BadInputError(f"config.train.{key}: wanted at least 1, got {settings[key]}")
+    for key in ("steps", "micro", "rate", "clip", "keep_every"):
+        if not 0 <= settings[key] < float("inf"):
+            raise BadInputError(f"config.train.{key}: wanted at least 0, got {settings[key]}")
+
+
+def _last_good(manager: Any) -> str:
+    latest = manager.latest_step()
+    if latest is None:
+        return "there is no checkpoint yet"
+    return f"the checkpoint of step {latest} in {manager.directory} is good"
+
+
+def _refuse_broken(state: State, step: int, manager: Any) -> None:
+    """A finite loss can leave weights or batch statistics that are not; they are not kept."""
+    if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(state.variables)):
         raise BadInputError(
-            f"{workdir}: wanted a new folder or the config that began this run, got another: {told}"
+            f"step {step}: wanted finite weights after it, got others; {_last_good(manager)}"
         )
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "config") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}.{key}"
-        flat |= _flat(value, name) if isinstance(value, Mapping) else {name: value}
-    return flat
 
 
 def _refuse_non_finite(
@@ -274,8 +280,7 @@ def _refuse_non_finite(
     rows = np.flatnonzero(bad) if bad.any() else range(bad.size)
     names = ", ".join(experiment.name(step, int(row)) for row in rows)
     raise BadInputError(
-        f"step {step}: wanted {what}, got {values[rows[0]]} for {names}; the checkpoint of "
-        f"step {manager.latest_step()} in {manager.directory} is good"
+        f"step {step}: wanted {what}, got {values[rows[0]]} for {names}; {_last_good(manager)}"
     )
 
 

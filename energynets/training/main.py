@@ -1,5 +1,6 @@
 """From a command line to a run: flags, devices, and one clear line for bad input."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from energynets.errors import BadInputError
@@ -16,6 +17,7 @@ from energynets.training.experiment import Config, Experiment, Variables
 from energynets.training.report import Report, Table, draw_training, write
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; going on if it holds one.")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py[:variant]", lock_config=True)
 
 
@@ -25,6 +27,7 @@ def prepare_jax() -> None:
     Call it before anything is computed. Environment variables that the user set win.
     """
 
+    logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint without a score
     flag = "--xla_cpu_experimental_ynn_fusion_type"
     given = os.environ.get("XLA_FLAGS", "")
     # XLA dies of a flag that it does not know; this one was tried with these releases.
@@ -47,6 +50,12 @@ def run(make: Callable[[Config], Experiment]) -> None:
         train_and_report(make(config), config, workdir)
     except BadInputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        told = f"{error.filename or 'writing'}: wanted room on the disk, got: {error.strerror}"
+        print(f"error: {told}; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)

@@ -1,6 +1,5 @@
 """Reports: tables and pictures of a finished run, as JSON, Markdown and on the terminal."""
 
-import json
 import os
 import platform
 import time
@@ -15,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from rich.table import Table as RichTable
 
-from energynets.training.journal import console, read_metrics, write_atomically
+from energynets.training.journal import as_json, console, read_metrics, write_atomically
 
 
 class Table(NamedTuple):
@@ -81,7 +80,7 @@ def write(report: Report, workdir: Path) -> None:
         "timing": {**report.timing, "environment": machine},
         "notes": list(report.notes),
     }
-    write_atomically(workdir / "report.json", json.dumps(record, indent=1, allow_nan=True) + "\n")
+    write_atomically(workdir / "report.json", as_json(record, indent=1) + "\n")
     lines = [f"# {report.title}", ""]
     for table in report.tables:
         lines += [f"## {table.title}", "", *_markdown(table), ""]
@@ -130,8 +129,8 @@ def draw_training(workdir: Path) -> None:
         layout="constrained",
     )
     for axis, name in zip(axes.flat, names, strict=False):
-        points = [(r["step"], r[name]) for r in records if name in r]
-        axis.plot(*zip(*points, strict=True), linewidth=1)
+        points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
+        axis.plot([s for s, _ in points], [v for _, v in points], linewidth=1)
         axis.set_title(name)
         axis.set_xlabel("step")
         if all(value > 0 for _, value in points):

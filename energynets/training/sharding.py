@@ -1,6 +1,7 @@
 """One mesh axis over all devices of all processes, and batches laid out on it."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -52,19 +53,27 @@ def stack(examples: list[Tree]) -> Tree:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
 
 
-def sum_over_processes(sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Each process's sums added up, in float64; every process gets the totals."""
-    if jax.process_count() == 1:
-        return sums
+def sum_over_processes(sums: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, np.ndarray]:
+    """The sums of all processes of the mesh added up; every one of them gets the totals.
+
+    They may have different names: a process whose share of a set is empty has none.
+    """
+    if len({d.process_index for d in mesh.devices.flat}) == 1:
+        return dict(sums)
     from jax.experimental import multihost_utils
 
-    # As pairs of float32, because without x64 a float64 would lose its lower half on the way.
-    def halves(value: np.ndarray) -> np.ndarray:
-        upper = np.float32(value)
-        return np.stack([upper, np.float32(value - upper)])
-
-    gathered = multihost_utils.process_allgather(jax.tree.map(halves, sums))
-    return jax.tree.map(lambda a: np.asarray(a, np.float64).sum((0, 1)), gathered)
+    # As bytes: of numbers, all processes would need the same, and JAX would make them float32.
+    file = io.BytesIO()
+    np.savez(file, **sums)
+    mine = np.frombuffer(file.getvalue(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.int32(mine.size))
+    padded = np.pad(mine, (0, lengths.max() - mine.size))
+    totals: dict[str, np.ndarray] = {}
+    gathered = multihost_utils.process_allgather(padded)
+    for theirs, length in zip(gathered, lengths, strict=True):
+        for name, value in np.load(io.BytesIO(theirs[:length].tobytes())).items():
+            totals[name] = totals.get(name, 0.0) + value
+    return totals
 
 
 def batches(
@@ -74,7 +83,7 @@ def batches(
 
     The last batch is filled up with index 0; a filled place has the index -1.
     """
-    share = local_share(mesh, size, what="config.eval.batch")
+    share = local_share(mesh, size, what="config.train.eval_batch")
 
     def loader(indices: list[int]) -> Callable[[], Tree]:
         return lambda: stack([example(max(index, 0)) for index in indices])

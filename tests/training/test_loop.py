@@ -1,0 +1,454 @@
+import json
+import random
+import threading
+import time
+from contextlib import closing
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from energynets.errors import BadInputError
+from energynets.training import checkpoints, loop, sharding
+from energynets.training.experiment import Evaluation
+from energynets.training.journal import read_metrics
+from tests.training import tiny
+from tests.training.processes import ROOT, run, start
+
+COMMAND = ("-m", "tests.training.tiny", f"--config={ROOT / 'tests/training/tiny.py'}")
+
+
+def config(**changed):
+    made = tiny.get_config()
+    with made.unlocked():
+        for key, value in changed.items():
+            (made if key in made else made.train)[key] = value
+    return made
+
+
+def same(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def close(first, second, rtol=2e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-7), first, second)
+
+
+def trained(workdir, **changed):
+    settings = config(**changed)
+    return loop.train(tiny.make(settings), settings, workdir)
+
+
+def scores(workdir):
+    return json.loads((workdir / "report.json").read_text())["scores"]
+
+
+def steady(records):
+    """The records without what depends on the clock."""
+    clock = ("seconds_a_step", "waiting")
+    return [{k: v for k, v in r.items() if k not in clock} for r in records]
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupted(settings, workdir, step):
+    """Trains until an example of `step` is asked for, which fails as a dying process would."""
+    experiment = tiny.make(settings)
+
+    def example(at, row):
+        if at >= step:
+            raise Interrupted
+        return experiment.example(at, row)
+
+    with pytest.raises(Interrupted):
+        loop.train(experiment._replace(example=example), settings, workdir)
+
+
+def after_one_step(experiment, batches, *, clip=0.0, rate=0.1):
+    mesh = sharding.make_mesh()
+    variables = experiment.init(jax.random.key(1))
+    state = loop.State(variables, experiment.transform.init(variables["params"]))
+    step = loop.make_step(experiment, clip=clip, mesh=mesh)
+    placed = [sharding.put(b, sharding.along(mesh, 0)) for b in batches]
+    return step(state, placed, rate, jax.random.key(2))
+
+
+def batch_of(experiment, rows, step=0):
+    return sharding.stack([experiment.example(step, row) for row in rows])
+
+
+def test_training_finds_the_line(tmp_path):
+    found = trained(tmp_path, steps=400, epoch=400, save_every=400, noise=0.0, rate=0.05)
+    np.testing.assert_allclose(found["params"]["w"], tiny.TRUTH, atol=0.02)
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize("rows", [(4, 4), (2, 2, 2, 2), (1,) * 8])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(rows):
+    # Plain descent, so that the step is the gradient; without noise, which each draws anew.
+    experiment = tiny.make(config(noise=0.0))._replace(transform=optax.identity())
+    whole, values, logs = after_one_step(experiment, [batch_of(experiment, range(8))])
+    ends = np.cumsum(rows)
+    parts = [
+        batch_of(experiment, range(end - n, end)) for end, n in zip(ends, rows, strict=True)
+    ]
+    state, micro_values, micro_logs = after_one_step(experiment, parts)
+    close(state.variables["params"], whole.variables["params"])
+    close(micro_values, values)
+    close(micro_logs, logs)
+    assert values.shape == (8,) and logs["squares"].shape == (8,)
+
+
+def test_a_step_is_the_gradient_of_the_mean_loss():
+    experiment = tiny.make(config(noise=0.0))._replace(transform=optax.identity())
+    batch = batch_of(experiment, range(8))
+    state, _, logs = after_one_step(experiment, [batch], rate=0.1)
+    before = experiment.init(jax.random.key(1))["params"]
+    x, y = batch["x"].astype(np.float64), batch["y"].astype(np.float64)
+    error = x @ np.asarray(before["w"]) - y
+    gradient = {"w": 2 * x.T @ error / 8, "b": 2 * error.mean(0)}
+    expected = {k: np.asarray(before[k]) - 0.1 * gradient[k] for k in gradient}
+    close(state.variables["params"], expected)
+    norm = np.sqrt(sum((g**2).sum() for g in gradient.values()))
+    np.testing.assert_allclose(logs["gradient"], norm, rtol=1e-6)
+
+
+def test_statistics_are_carried_from_micro_batch_to_micro_batch():
+    experiment = tiny.make(config())
+    parts = [batch_of(experiment, range(4)), batch_of(experiment, range(4, 8))]
+    state, _, _ = after_one_step(experiment, parts)
+    expected = 0.5 * parts[0]["x"].mean(0) + parts[1]["x"].mean(0)
+    np.testing.assert_allclose(state.variables["statistics"]["seen"], expected, rtol=1e-6)
+
+
+def test_each_micro_batch_draws_its_own_random_numbers():
+    experiment = tiny.make(config(noise=1.0))
+    experiment = experiment._replace(
+        init=lambda key: {
+            "params": {"w": jnp.zeros((3, 2)), "b": jnp.ones(2)},
+            "statistics": {"seen": jnp.zeros(3)},
+        }
+    )
+    batch = batch_of(experiment, range(4))
+    _, values, _ = after_one_step(experiment, [batch, batch])
+    assert (values[:4] != values[4:]).all()
+
+
+def test_the_norm_of_the_gradient_is_limited_by_clip():
+    experiment = tiny.make(config(noise=0.0))._replace(transform=optax.identity())
+    batch = batch_of(experiment, range(8))
+    before = experiment.init(jax.random.key(1))["params"]
+    _, _, logs = after_one_step(experiment, [batch], rate=1.0)
+    for clip, length in ((0.5, 0.5), (1e6, float(logs["gradient"]))):
+        state, _, clipped = after_one_step(experiment, [batch], clip=clip, rate=1.0)
+        step = jax.tree.map(lambda a, b: a - b, state.variables["params"], before)
+        np.testing.assert_allclose(optax.tree.norm(step), length, rtol=1e-5)
+        assert clipped["gradient"] == logs["gradient"]
+
+
+def test_the_size_of_a_micro_batch_changes_the_result_by_rounding_alone(tmp_path):
+    whole = trained(tmp_path / "whole", noise=0.0)
+    micro = trained(tmp_path / "micro", noise=0.0, micro=2)
+    close(whole["params"], micro["params"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_stops_and_names_step_and_picture(tmp_path, value):
+    settings = config(poison=(6, 1), save_every=2, noise=0.0)
+    experiment = tiny.make(settings)
+
+    def example(step, row):
+        made = experiment.example(step, row)
+        return {**made, "y": np.where(np.isnan(made["y"]), np.float32(value), made["y"])}
+
+    with pytest.raises(BadInputError) as told:
+        loop.train(experiment._replace(example=example), settings, tmp_path)
+    assert str(told.value) == (
+        f"step 6: wanted a finite loss, got {value} for point-6-1; the checkpoint of step 6 in "
+        f"{tmp_path / 'checkpoints'} is good"
+    )
+    assert [r["step"] for r in read_metrics(tmp_path)][-1] == 6
+    with closing(checkpoints.open_manager(tmp_path / "checkpoints", keep_every=0)) as manager:
+        assert manager.latest_step() == 6
+        variables = experiment.init(jax.random.key(0))
+        like = loop.State(variables, experiment.transform.init(variables["params"]))
+        kept, _ = checkpoints.restore(manager, 6, like)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept))
+    # The same again: nothing of the bad step was kept.
+    with pytest.raises(BadInputError, match=r"step 6: .* point-6-1; the checkpoint of step 6"):
+        loop.train(experiment._replace(example=example), settings, tmp_path)
+
+
+def test_every_bad_picture_of_a_batch_is_named_in_micro_batches_too(tmp_path):
+    settings = config(micro=2)
+    experiment = tiny.make(settings)
+
+    def example(step, row):
+        made = experiment.example(step, row)
+        return {**made, "y": made["y"] * (np.nan if step == 3 and row in (2, 5) else 1)}
+
+    with pytest.raises(BadInputError, match=r"step 3: .* for point-3-2, point-3-5; the check"):
+        loop.train(experiment._replace(example=example), settings, tmp_path)
+
+
+def test_a_gradient_that_is_not_finite_stops_as_well(tmp_path):
+    settings = config()
+    experiment = tiny.make(settings)
+
+    def loss(variables, batch, key):
+        made = experiment.loss(variables, batch, key)
+        zero = variables["params"]["b"].sum() * 0
+        return made._replace(values=made.values + jnp.sqrt(zero))  # finite, its slope is not
+
+    with pytest.raises(BadInputError, match=r"step 0: wanted a finite gradient, .* for point-0-0"):
+        loop.train(experiment._replace(loss=loss), settings, tmp_path)
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path):
+    settings = config()
+    experiment = tiny.make(settings)
+
+    def loss(variables, batch, key):
+        made = experiment.loss(variables, batch, key)
+        return made._replace(updates={"statistics": {"seen": batch["x"].mean(0) / 0}})
+
+    with pytest.raises(BadInputError, match=r"step 1: wanted finite weights .* of step 0 in"):
+        loop.train(experiment._replace(loss=loss), settings, tmp_path)
+
+
+def test_a_validation_loss_that_is_not_finite_stops_as_well(tmp_path):
+    settings = config()
+    experiment = tiny.make(settings)
+    bad = Evaluation(2, lambda index: {"x": np.full(3, np.nan), "y": np.zeros(2)})
+    with pytest.raises(
+        BadInputError, match=r"step 0: wanted a finite validation loss, got nan; there is no check"
+    ):
+        loop.train(experiment._replace(validation=bad), settings, tmp_path)
+
+
+@pytest.mark.parametrize("save_every", [1, 5])
+def test_a_run_cut_at_any_step_ends_with_the_same_bits(tmp_path, save_every):
+    settings = config(save_every=save_every, schedule="sign_changes", micro=4)
+    whole = loop.train(tiny.make(settings), settings, tmp_path / "whole")
+    for cut in (0, 1, 4, 7, 11):
+        workdir = tmp_path / f"cut_{cut}"
+        interrupted(settings, workdir, cut)
+        same(loop.train(tiny.make(settings), settings, workdir), whole)
+        assert steady(read_metrics(workdir)) == steady(read_metrics(tmp_path / "whole"))
+
+
+def test_a_run_cut_many_times_ends_with_the_same_bits(tmp_path):
+    settings = config(schedule="sign_changes", rate=0.3)
+    whole = loop.train(tiny.make(settings), settings, tmp_path / "whole")
+    for cut in (0, 2, 3, 8, 9):
+        interrupted(settings, tmp_path / "cut", cut)
+    same(loop.train(tiny.make(settings), settings, tmp_path / "cut"), whole)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    settings = config()
+    whole = loop.train(tiny.make(settings), settings, tmp_path)
+
+    def never(step, row):
+        raise AssertionError("an example was asked for")
+
+    experiment = tiny.make(settings)._replace(example=never)
+    same(loop.train(experiment, settings, tmp_path), whole)
+
+
+def test_the_best_variables_come_back_not_the_last(tmp_path):
+    settings = config(rate=3.0, schedule="constant", steps=12, epoch=3)
+    found = loop.train(tiny.make(settings), settings, tmp_path)
+    records = [r for r in read_metrics(tmp_path) if "validation/loss" in r]
+    assert [r["step"] for r in records] == [0, 3, 6, 9, 12]
+    losses = [r["validation/loss"] for r in records]
+    assert min(losses) < losses[-1]
+    experiment = tiny.make(settings)
+    sums = loop.evaluate(experiment, found, experiment.validation, sharding.make_mesh(), batch=2)
+    assert experiment.scores(sums)["loss"] == pytest.approx(min(losses), rel=1e-6)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
+    def begin(workdir):
+        return start(*COMMAND, f"--workdir={workdir}", "--config.train.steps=40", *slow)
+
+    slow = ("--config.nap=0.002", "--config.train.epoch=8")
+    process = begin(tmp_path / "whole")
+    assert process.wait(200) == 0
+    moments = random.Random(7)
+    kills = 0
+    while kills < 3:
+        process = begin(tmp_path / "killed")
+        # From the first checkpoint on, so that the moments fall on steps and savings.
+        while not (tmp_path / "killed" / "checkpoints").exists() and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0.0, 1.2))
+        process.kill()
+        process.communicate()
+        kills += 1
+    process = begin(tmp_path / "killed")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert scores(tmp_path / "killed") == scores(tmp_path / "whole")
+    whole, killed = (steady(read_metrics(tmp_path / name)) for name in ("whole", "killed"))
+    assert killed == whole
+    left = [p.name for p in (tmp_path / "killed" / "checkpoints").iterdir()]
+    assert not [name for name in left if "tmp" in name]
+
+
+def test_eight_devices_and_two_processes_equal_one(tmp_path):
+    settings = ("--config.validation=3",)  # the second process has no picture to validate on
+    run(*COMMAND, f"--workdir={tmp_path / 'one'}", *settings)
+    run(*COMMAND, f"--workdir={tmp_path / 'eight'}", *settings, devices=8)
+    run(
+        *("-m", "launch.local", 2, "tests.training.tiny", *COMMAND[2:]),
+        f"--workdir={tmp_path / 'two'}",
+        *settings,
+    )
+    # Sums over devices are taken in another order: a few units of the last place a step.
+    for name in ("eight", "two"):
+        close(scores(tmp_path / name), scores(tmp_path / "one"), rtol=1e-5)
+        for record, expected in zip(
+            steady(read_metrics(tmp_path / name)),
+            steady(read_metrics(tmp_path / "one")),
+            strict=True,
+        ):
+            close(record, expected, rtol=1e-5)
+    assert (tmp_path / "two" / "process_1.log").exists()
+
+
+def test_another_config_in_the_same_folder_is_refused_by_its_key(tmp_path):
+    trained(tmp_path, steps=1)
+    with pytest.raises(BadInputError, match=r"config\.train\.rate was 0\.01, now 0\.02$"):
+        trained(tmp_path, steps=1, rate=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"schedule": "linear"}, r"config\.train\.schedule: wanted sign_changes.* got 'linear'"),
+        ({"micro": 3}, r"config\.train\.micro: wanted a divisor of config\.train\.batch, 8, got 3"),
+        ({"batch": 0}, r"config\.train\.batch: wanted at least 1, got 0"),
+        ({"epoch": 0}, r"config\.train\.epoch: wanted at least 1, got 0"),
+        ({"save_every": 0}, r"config\.train\.save_every: wanted at least 1, got 0"),
+        ({"log_every": 0}, r"config\.train\.log_every: wanted at least 1, got 0"),
+        ({"workers": 0}, r"config\.train\.workers: wanted at least 1, got 0"),
+        ({"ahead": 0}, r"config\.train\.ahead: wanted at least 1, got 0"),
+        ({"eval_batch": -1}, r"config\.train\.eval_batch: wanted at least 1, got -1"),
+        ({"steps": -1}, r"config\.train\.steps: wanted at least 0, got -1"),
+        ({"micro": -2}, r"config\.train\.micro: wanted at least 0, got -2"),
+        ({"rate": float("nan")}, r"config\.train\.rate: wanted at least 0, got nan"),
+    ],
+)
+def test_a_senseless_setting_is_refused_before_anything_is_written(tmp_path, changed, told):
+    with pytest.raises(BadInputError, match=told):
+        trained(tmp_path / "run", **changed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_steps_are_the_fresh_variables(tmp_path):
+    settings = config(steps=0)
+    found = loop.train(tiny.make(settings), settings, tmp_path)
+    same(found, dict(tiny.make(settings).init(jax.random.key(settings.train.seed))))
+    assert read_metrics(tmp_path) == []
+
+
+def test_the_order_of_examples_depends_on_the_step_alone(tmp_path):
+    def asked_for(workdir, **changed):
+        settings = config(**changed)
+        experiment, asked, lock = tiny.make(settings), [], threading.Lock()
+
+        def example(step, row):
+            with lock:
+                asked.append((step, row))
+            return experiment.example(step, row)
+
+        return loop.train(experiment._replace(example=example), settings, workdir), asked
+
+    first, one = asked_for(tmp_path / "1", workers=1, ahead=1)
+    second, many = asked_for(tmp_path / "2", workers=4, ahead=9)
+    assert one == [(step, row) for step in range(12) for row in range(8)]
+    assert sorted(many) == one
+    same(first, second)
+
+
+def test_waiting_for_data_is_logged_as_a_share_of_the_time(tmp_path):
+    trained(tmp_path / "slow", nap=0.02, steps=4, workers=1)
+    trained(tmp_path / "fast", steps=4)
+    slow, fast = (
+        [r["waiting"] for r in read_metrics(tmp_path / name) if "waiting" in r]
+        for name in ("slow", "fast")
+    )
+    assert len(slow) == 4 and all(0 <= share <= 1 for share in slow + fast)
+    assert max(slow) > 0.5
+
+
+def test_what_is_logged_is_the_mean_over_the_batch(tmp_path):
+    trained(tmp_path, steps=3, noise=0.0, schedule="constant")
+    records = [r for r in read_metrics(tmp_path) if "loss" in r]
+    assert [r["step"] for r in records] == [1, 2, 3]
+    for record in records:
+        assert record["loss"] == pytest.approx(record["squares"])
+        assert record["rate"] == 0.01 and record["seconds_a_step"] > 0
+
+
+def test_the_rate_follows_the_schedule(tmp_path):
+    trained(tmp_path, schedule="exponential", epoch=2, rate=0.5)
+    rates = [r["rate"] for r in read_metrics(tmp_path) if "rate" in r]
+    assert rates == [0.5] * 6 + [0.5 * 0.96] * 6
+
+
+def test_checkpoints_are_the_last_two_the_best_and_every_k_epochs(tmp_path):
+    trained(tmp_path, epoch=2, keep_every=3, save_every=1, rate=0.0)
+    kept = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+    # All losses are equal: any may be the best, the others are certain.
+    assert {0, 6, 11, 12} <= set(kept) and len(kept) <= 5
+
+
+@pytest.mark.parametrize(("length", "batch"), [(5, 2), (5, 8), (1, 1)])
+def test_an_evaluation_counts_each_example_once(length, batch):
+    settings = config(validation=length)
+    experiment = tiny.make(settings)
+    variables = experiment.init(jax.random.key(0))
+    sums = loop.evaluate(
+        experiment, variables, experiment.validation, sharding.make_mesh(), batch=batch
+    )
+    examples = [experiment.validation.example(i) for i in range(length)]
+    weights = np.asarray(variables["params"]["w"])
+    losses = [((e["x"] @ weights - e["y"]) ** 2).sum() for e in examples]
+    assert sums["count"] == length
+    np.testing.assert_allclose(sums["loss"], sum(losses), rtol=1e-6)
+
+
+def test_measure_is_given_example_and_prediction_of_the_same_index():
+    experiment = tiny.make(config())
+    seen = {}
+
+    def measure(index, example, prediction):
+        seen[index] = example["x"], prediction["x"]
+        return {}
+
+    experiment = experiment._replace(measure=measure, predict=lambda v, batch: {"x": batch["x"]})
+    loop.evaluate(experiment, {}, experiment.validation, sharding.make_mesh(), batch=3)
+    assert sorted(seen) == [0, 1, 2, 3, 4]
+    for index, (x, y) in seen.items():
+        np.testing.assert_array_equal(x, y)
+        np.testing.assert_array_equal(x, experiment.validation.example(index)["x"])
+
+
+def test_an_example_that_fails_stops_the_run_with_its_own_error(tmp_path):
+    settings = config()
+    experiment = tiny.make(settings)
+
+    def example(step, row):
+        if (step, row) == (5, 3):
+            raise BadInputError("point-5-3: wanted a point, got none")
+        return experiment.example(step, row)
+
+    with pytest.raises(BadInputError, match="point-5-3: wanted a point"):
+        loop.train(experiment._replace(example=example), settings, tmp_path)
+    assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())][-1] == "5"
