@@ -1,7 +1,4 @@
-"""Edge-preserving smoothing, Eq. 1 of "Deep Energy": a whole task of one's own in one file.
-
-python -m experiments.smoothing --config=experiments/smoothing.py --workdir=runs/smoothing
-"""
+"""Edge-preserving smoothing, Eq. 1 of "Deep Energy": a whole task of one's own in one file."""
 
 from functools import partial
 
@@ -17,11 +14,11 @@ from energynets.training import loop, main
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss
 
 
-def get_config(variant: str = "full") -> ConfigDict:
+def get_config(variant: str = "full") -> Config:
     steps = {"full": 2000, "smoke": 4}[variant]
-    config = ConfigDict({"data": {**opening.DEFAULTS, "size": 64}, "network": build.DEFAULTS})
-    config.network.trunk = "pyramid"
-    config.loss = ConfigDict({"beta": 100.0, "supervised": 0.0})
+    config: Config = ConfigDict({"data": {**opening.DEFAULTS, "size": 64}})
+    config.network = {**build.DEFAULTS, "trunk": "pyramid"}
+    config.loss = {"beta": 100.0, "supervised": 0.0}
     config.train = loop.default_config()
     config.train.update({"steps": steps, "epoch": steps // 4, "rate": 2e-3, "schedule": "cosine"})
     return config
@@ -30,8 +27,8 @@ def get_config(variant: str = "full") -> ConfigDict:
 @jax.jit
 def energy(x, y, *, beta):
     """yᵀLy + |y - x|², L the Laplacian of the grid with weights exp(-beta |x_i - x_j|²)."""
-    weights = partial(edge_weights, x, beta=beta, floor=0.0)
-    smooth = sum((weights(a)[..., None] * differences(y, a) ** 2).sum() for a in (0, 1))
+    w = partial(edge_weights, x, beta=beta, floor=0.0)
+    smooth = sum((w(axis) * (differences(y, axis) ** 2).sum(-1)).sum() for axis in (0, 1))
     return smooth + ((y - x) ** 2).sum()
 
 
@@ -39,22 +36,22 @@ def make(config: Config) -> Experiment:
     source, _ = opening.open_source(config.data, config.data.train)
     held_out, _ = opening.open_source(config.data, config.data.validation)
     network, size = build.trunk(config.network, 3), config.data.size
-    index = lambda step, row: (step * config.train.batch + row) % len(source)  # noqa: E731
+    picture = lambda step, row: (step * config.train.batch + row) % len(source)  # noqa: E731
 
-    def loss(variables, batch, key):
-        y, updates = network.apply(variables, batch, True, mutable=["batch_stats"])
-        energies = jax.vmap(partial(energy, beta=config.loss.beta))(batch, y)
-        blurred = jax.image.resize(batch[:, ::4, ::4], batch.shape, "linear")  # a made-up label
-        supervised = ((y - blurred) ** 2).sum((1, 2, 3))
-        return Loss(energies + config.loss.supervised * supervised, updates, {"energy": energies})
+    def loss(variables, x, key):
+        y, updates = network.apply(variables, x, True, mutable=["batch_stats"])
+        energies = jax.vmap(partial(energy, beta=config.loss.beta))(x, y)
+        labels = jax.image.resize(x[:, ::4, ::4], x.shape, "linear")  # in place of your own
+        mistakes = ((y - labels) ** 2).sum((1, 2, 3))
+        return Loss(energies + config.loss.supervised * mistakes, updates, {"energy": energies})
 
     return Experiment(
         init=lambda key: network.init(key, jnp.zeros((1, size, size, 3)), False),
-        example=lambda step, row: images.resize(source[index(step, row)].image, size),
-        name=lambda step, row: source.name(index(step, row)),
+        example=lambda step, row: images.resize(source[picture(step, row)].image, size),
+        name=lambda step, row: source.name(picture(step, row)),
         loss=loss,
         validation=Evaluation(len(held_out), lambda i: images.resize(held_out[i].image, size)),
-        predict=lambda v, x: {"loss": loss(v, x, None).values},
+        predict=lambda variables, x: {"loss": loss(variables, x, None).logs["energy"]},
     )
 
 

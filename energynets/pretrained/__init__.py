@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialized
 
 from energynets.errors import BadInputError
 from energynets.networks import build
@@ -87,5 +87,8 @@ def save(
     # Under one key, because safetensors writes several in an order that changes from run to run.
     notes = {"energynets": json.dumps({"network": dict(settings), "about": dict(about)})}
     partial = path.with_suffix(".partial")
-    save_file(flat, partial, metadata=notes)
-    partial.replace(path)
+    try:
+        partial.write_bytes(serialized(flat, metadata=notes))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

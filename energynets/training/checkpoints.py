@@ -1,5 +1,7 @@
 """Checkpoints by orbax: the latest, the best, and one every so many epochs."""
 
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,7 @@ def save(
         BadInputError: if the disk is full or cannot be written; the last checkpoint is untouched.
     """
     try:
+        _try_room(Path(manager.directory), state)
         manager.save(
             step,
             args=ocp.args.Composite(
@@ -75,9 +78,19 @@ def save(
             raise
         raise BadInputError(
             f"{manager.directory}: wanted to write the checkpoint of step {step}, got: "
-            f"{cause or error}; the checkpoint before it is intact, and the same command goes on "
-            "from there"
+            f"{cause or error}; those before it are intact, and the same command goes on from "
+            "the last"
         ) from None
+
+
+def _try_room(folder: Path, state: Tree) -> None:
+    """Fails cleanly where orbax, out of room, would leave half a checkpoint and log tracebacks."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    leaves = jax.tree.leaves(state)
+    wanted = sum(leaf.nbytes for leaf in leaves) * 11 // 10 + 4096 * len(leaves) + 2**18
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, wanted)
 
 
 def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> tuple[Tree, dict[str, float]]:

@@ -1,9 +1,13 @@
 """What a run writes while it goes: metrics.jsonl, TensorBoard scalars, a progress bar."""
 
+import errno
 import json
 import math
 import os
+import platform
+import struct
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,29 +67,62 @@ class Journal:
         path = workdir / "metrics.jsonl"
         kept = [r for r in read_metrics(workdir) if r["step"] <= step]
         write_atomically(path, "".join(as_json(r) + "\n" for r in kept))
-        self._file = path.open("a")
+        self._file = path.open("ab", buffering=0)
         try:
-            from tensorboardX import SummaryWriter
+            self._board = _Events(workdir / "tensorboard", step + 1)
         except ImportError:
             self._board = None
             console.print("tensorboardX is not installed: scalars go to metrics.jsonl alone")
-        else:
-            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         if not self._writes:
             return
-        self._file.write(as_json({"step": step, **scalars}) + "\n")
-        self._file.flush()
+        _append(self._file, (as_json({"step": step, **scalars}) + "\n").encode())
         if self._board is not None:
-            for name, value in scalars.items():
-                self._board.add_scalar(name, value, step)
+            self._board.write(step, scalars)
 
     def close(self) -> None:
         if self._writes:
             self._file.close()
             if self._board is not None:
                 self._board.close()
+
+
+class _Events:
+    """A file of TensorBoard events. Written at once, where tensorboardX's own SummaryWriter has a
+    thread that dies of a full disk and leaves the run waiting for it."""
+
+    def __init__(self, folder: Path, first_step: int):
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.record_writer import masked_crc32c
+
+        self._event, self._summary, self._checksum = Event, Summary, masked_crc32c
+        folder.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{time.time_ns():020d}.{platform.node()}"
+        self._file = (folder / name).open("ab", buffering=0)
+        self._record(file_version="brain.Event:2")
+        # Tells TensorBoard to forget what an earlier file says of this step and later ones.
+        self._record(step=first_step, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        values = [self._summary.Value(tag=n, simple_value=v) for n, v in scalars.items()]
+        self._record(step=step, summary=self._summary(value=values))
+
+    def _record(self, **fields: Any) -> None:
+        data = self._event(wall_time=time.time(), **fields).SerializeToString()
+        length = struct.pack("<Q", len(data))
+        checks = [struct.pack("<I", self._checksum(part)) for part in (length, data)]
+        _append(self._file, length + checks[0] + data + checks[1])
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _append(file: Any, data: bytes) -> None:
+    """The whole of `data` at once: a buffer would fail a second time when the file is closed."""
+    if file.write(data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ def prepare_jax() -> None:
     Call it before anything is computed. Environment variables that the user set win.
     """
 
-    logging.set_verbosity(logging.ERROR)  # orbax warns of every checkpoint without a score
+    logging.set_verbosity(logging.FATAL)  # orbax logs what it also raises, and much besides
     flag = "--xla_cpu_experimental_ynn_fusion_type"
     given = os.environ.get("XLA_FLAGS", "")
     # XLA dies of a flag that it does not know; this one was tried with these releases.
@@ -100,13 +100,19 @@ def _parse(argv: list[str]) -> tuple[Config, Path]:
         if _WORKDIR.value is None:
             raise BadInputError("--workdir: wanted a folder for the run, got none")
         config = _CONFIG.value
+        getattr(config, "is_locked", None)  # one that could not be read says so when it is used
     except flags.Error as error:
         raise BadInputError(" ".join(str(error).split())) from None
-    except FileNotFoundError as error:
-        raise BadInputError(f"--config: wanted a config file, got no {error.filename}") from None
+    except OSError as error:
+        cause = str(error).strip().splitlines()[-1].strip()
+        raise BadInputError(f"--config: wanted a config file, got {cause}") from None
+    except SyntaxError as error:
+        place = f"{error.filename}, line {error.lineno}"
+        raise BadInputError(f"--config: wanted a config file, got {error.msg} in {place}") from None
     except (AttributeError, KeyError, TypeError) as error:
         # What ml_collections raises for keys that a config lacks and for values of a wrong type.
-        told = " ".join(str(error.args[0] if error.args else error).split())
+        told = str(error.args[0] if error.args else error).replace("\\n", " ").replace("\\'", "'")
+        told = " ".join(told.strip("'").split())
         raise BadInputError(f"--config: wanted keys that the config has, got {told}") from None
     if config is None:
         raise BadInputError("--config: wanted a config file, got none")
