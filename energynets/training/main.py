@@ -112,7 +112,7 @@ def _parse(argv: list[str]) -> tuple[Config, Path]:
     except (AttributeError, KeyError, TypeError) as error:
         # What ml_collections raises for keys that a config lacks and for values of a wrong type.
         told = str(error.args[0] if error.args else error).replace("\\n", " ").replace("\\'", "'")
-        told = " ".join(told.strip("'").split())
+        told = " ".join((told[1:-1] if told.startswith("''") else told).split())
         raise BadInputError(f"--config: wanted keys that the config has, got {told}") from None
     if config is None:
         raise BadInputError("--config: wanted a config file, got none")

@@ -133,7 +133,8 @@ def draw_training(workdir: Path) -> None:
         axis.plot([s for s, _ in points], [v for _, v in points], linewidth=1)
         axis.set_title(name)
         axis.set_xlabel("step")
-        if all(value > 0 for _, value in points):
+        values = [value for _, value in points]
+        if max(values) > 20 * min(values) > 0:
             axis.set_yscale("log")
     for axis in axes.flat[len(names) :]:
         axis.axis("off")

@@ -115,7 +115,7 @@ def test_what_eight_devices_saved_two_and_one_restore(tmp_path):
 
 
 # The limit on the size of a file stands for a full disk where nothing may be mounted; with the
-# signal ignored, the system answers a write beyond it with an error, as it does when a disk is full.
+# signal ignored, the system answers a write beyond it with an error, as when a disk is full.
 FULL = """
 import jax.numpy as jnp, pathlib, resource, signal, sys
 from energynets.errors import BadInputError

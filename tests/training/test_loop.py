@@ -93,9 +93,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(rows):
     experiment = tiny.make(config(noise=0.0))._replace(transform=optax.identity())
     whole, values, logs = after_one_step(experiment, [batch_of(experiment, range(8))])
     ends = np.cumsum(rows)
-    parts = [
-        batch_of(experiment, range(end - n, end)) for end, n in zip(ends, rows, strict=True)
-    ]
+    parts = [batch_of(experiment, range(end - n, end)) for end, n in zip(ends, rows, strict=True)]
     state, micro_values, micro_logs = after_one_step(experiment, parts)
     close(state.variables["params"], whole.variables["params"])
     close(micro_values, values)

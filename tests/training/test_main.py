@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def parse(monkeypatch):
         for name in ("config", "workdir"):
             flags.FLAGS[name].unparse()
         argv = ["experiment", *map(str, arguments)]
+        monkeypatch.delitem(sys.modules, "config_config", raising=False)
         monkeypatch.setattr("sys.argv", argv)  # where ml_collections looks for overrides
         return main._parse(argv)
 
@@ -66,7 +68,7 @@ def test_config_and_workdir_come_from_the_command_line(parse, tmp_path):
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("--config.train.stepps=3", "got 'stepps' Did you mean \"steps\" instead of \"stepps\""),
+        ("--config.train.stepps=3", 'got \'stepps\' Did you mean "steps" instead of "stepps"'),
         ("--config.nothing=3", r"--config: wanted keys that the config has, got .*'nothing'"),
         ("--config.train.steps.more=3", r"steps"),
         ("--config.train.steps=abc", r"--config\.train\.steps=abc: .*'abc'"),
@@ -210,7 +212,5 @@ def test_a_task_without_a_report_of_its_own_is_given_a_plain_one(tmp_path):
     assert found["trained"]["loss"] < found["fresh"]["loss"]
     assert (tmp_path / "figures" / "training.png").exists()
     fresh = experiment.init(jax.random.key(config.train.seed))
-    sums = loop.evaluate(
-        experiment, fresh, experiment.validation, sharding.make_mesh(), batch=5
-    )
+    sums = loop.evaluate(experiment, fresh, experiment.validation, sharding.make_mesh(), batch=5)
     assert found["fresh"]["loss"] == pytest.approx(experiment.scores(sums)["loss"], rel=1e-6)

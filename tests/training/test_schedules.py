@@ -1,5 +1,6 @@
 import math
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -100,8 +101,8 @@ def test_cosine_rises_then_falls_to_nothing():
     rates = [schedule.rate({}, step) for step in range(1001)]
     assert rates[0] == 0
     assert max(rates) == pytest.approx(2.0) and rates.index(max(rates)) == 20
-    assert all(a < b for a, b in zip(rates[:20], rates[1:21], strict=True))
-    assert all(a >= b for a, b in zip(rates[20:-1], rates[21:], strict=True))
+    assert all(a < b for a, b in pairwise(rates[:21]))
+    assert all(a >= b for a, b in pairwise(rates[20:]))
     assert rates[510] == pytest.approx(1.0, rel=1e-5)
     assert rates[1000] == pytest.approx(0, abs=1e-6)
 
