@@ -1,0 +1,42 @@
+"""What the README says is run."""
+
+import re
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+import energynets
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_python_of_the_readme_runs_and_the_network_comes_near_the_exact_energy(capsys):
+    random = np.random.default_rng(0)
+    image = np.full((32, 32, 3), 0.2) + 0.02 * random.random((32, 32, 3))
+    image[:, 16:] += 0.5
+    seeds = np.zeros((32, 32, 2))
+    seeds[4:8, 4, 0] = seeds[20:28, 28, 1] = 1
+    block = re.findall(r"```python\n(.*?)```", README, re.S)[0]
+    names = {"image": jnp.asarray(image, jnp.float32), "seeds": jnp.asarray(seeds, jnp.float32)}
+    exec(block, names)
+    network, exact = map(float, capsys.readouterr().out.split())
+    assert 0 < exact <= network
+    right = jnp.argmax(names["guess"], -1) == (jnp.arange(32) >= 16)
+    assert right.mean() > 0.95
+    assert np.isfinite(names["slope"]).all()
+
+
+def test_every_key_that_the_readme_names_is_one_of_the_config():
+    from experiments import seeded_seg
+
+    config = seeded_seg.get_config()
+    for room, name in re.findall(r"config\.(\w+)\.(\w+)", README):
+        if room != "loss" or name != "supervised":
+            assert name in config[room], f"config.{room}.{name}"
+
+
+def test_the_version_is_that_of_the_package():
+    from importlib.metadata import version
+
+    assert energynets.__version__ == version("energynets")
