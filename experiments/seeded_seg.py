@@ -20,12 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
-from scipy import ndimage
 
 from energynets import pretrained
 from energynets.data import augment, images, opening, seeds
 from energynets.data.source import VOID, Picture, Source
-from energynets.energies import random_walker
+from energynets.energies import partial_cross_entropy, random_walker
 from energynets.errors import BadInputError
 from energynets.metrics import segmentation
 from energynets.networks import build
@@ -143,6 +142,7 @@ def make(config: Config) -> Experiment:
     data, weights = config.data, config.loss
     source, held_out = open_source(config, data.train), open_source(config, data.validation)
     network = build.seeded(config.network, source.classes)
+    cross_entropy = jax.vmap(partial_cross_entropy.energy)
     least = min(data.size, data.small_size) if data.small_steps else data.size
     if least < network.least_size:
         raise BadInputError(
@@ -210,7 +210,11 @@ def make(config: Config) -> Experiment:
         return network.init(key, jnp.zeros((*shape, 3)), jnp.zeros((*shape, planes)), train=False)
 
     def init(key: Array) -> Variables:
-        return starting_weights(config.start_from, fresh(key)) if config.start_from else fresh(key)
+        return (
+            pretrained.starting_weights(config.start_from, fresh(key))
+            if config.start_from
+            else fresh(key)
+        )
 
     def loss(variables: Variables, batch: Example, key: Array) -> Loss:
         probabilities, updates = network.apply(
@@ -219,10 +223,10 @@ def make(config: Config) -> Experiment:
         energies = energy(batch, probabilities, weights.beta)
         values = energies
         if weights.cross_entropy:
-            values = values + weights.cross_entropy * cross_entropy(probabilities, batch.seeds)
+            values = values + weights.cross_entropy * cross_entropy(batch.seeds, probabilities)
         if weights.supervised:
             truth = jax.nn.one_hot(batch.mask, probabilities.shape[-1])
-            values = values + weights.supervised * cross_entropy(probabilities, truth)
+            values = values + weights.supervised * cross_entropy(truth, probabilities)
         return Loss(values, updates, {"energy": energies})
 
     def predict(variables: Variables, batch: Example) -> dict[str, Array]:
@@ -264,21 +268,6 @@ def make(config: Config) -> Experiment:
     )
 
 
-def cross_entropy(
-    probabilities: Float[Array, "b h w k"], planes: Float[Array, "b h w k"]
-) -> Float[Array, " b"]:
-    """-Σ planes · log(probabilities), over the pixels where some plane is set, of each example."""
-    return -(planes * jnp.log(jnp.clip(probabilities, 1e-7))).sum((1, 2, 3))
-
-
-def starting_weights(name: str, fresh: Variables) -> Variables:
-    """The weights of `name`, if they fit a network whose own would be `fresh`."""
-    variables = pretrained.load(name).variables
-    if jax.tree.map(jnp.shape, dict(variables)) != jax.tree.map(jnp.shape, dict(fresh)):
-        raise BadInputError(f"config.start_from: wanted weights of this network, got {name}'s")
-    return variables
-
-
 def report(
     config: Config, network: nn.Module, variables: Variables, fresh: Variables, workdir: Path
 ) -> Report:
@@ -301,7 +290,7 @@ def report(
             answers = {
                 "network": np.asarray(apply(variables, *inputs))[0],
                 "fresh network": np.asarray(apply(fresh, *inputs))[0],
-                "nearest seed": nearest_seed(example.seeds),
+                "nearest seed": seeds.nearest(example.seeds),
             }
             with jax.enable_x64(True):
                 seen = grayscale(example.image) if weights.grayscale else example.image
@@ -398,14 +387,6 @@ def measure_speed(source: Source, config: Config, apply: Any, variables: Variabl
         for beta in config.report.betas:
             times[f"exact, beta {beta:g}"] = seconds(lambda b=beta: solver.solve(problem, beta=b))
     return {"labels": labels, "seconds": times}
-
-
-def nearest_seed(planes: Float[np.ndarray, "s s k"]) -> Float[np.ndarray, "s s k"]:
-    """Each pixel as its nearest seed: what colour adds nothing to."""
-    place: Any = ndimage.distance_transform_edt(
-        ~planes.any(-1), return_distances=False, return_indices=True
-    )
-    return planes[tuple(place)]
 
 
 def panel(

@@ -56,6 +56,8 @@ def trunk(settings: Mapping[str, Any], out: int) -> Pyramid | Dilated:
         return Pyramid(out, _widths(settings), _dtype(settings))
     _one_of(settings, "padding", "zero", "reflect")
     _one_of(settings, "norm", "batch", "group", "none")
+    _at_least_one(settings, "blocks")
+    _at_least_one(settings, "width")
     return Dilated(
         out,
         blocks=settings["blocks"],
@@ -80,8 +82,14 @@ def seeded(settings: Mapping[str, Any], classes: int) -> Classes | PerLabel | Pr
     if settings["head"] == "classes":
         return Classes(trunk(settings, classes))
     if settings["trunk"] == "propagation":
+        _at_least_one(settings, "rounds")
         return Propagation(_widths(settings), settings["rounds"], _dtype(settings))
     return PerLabel(trunk(settings, 1))
+
+
+def _at_least_one(settings: Mapping[str, Any], key: str) -> None:
+    if settings[key] < 1:
+        raise BadInputError(f"config.network.{key}: wanted at least 1, got {settings[key]}")
 
 
 def _one_of(settings: Mapping[str, Any], key: str, *known: str) -> None:

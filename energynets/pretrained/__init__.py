@@ -57,17 +57,33 @@ def load(name: str | Path) -> Trained:
     """
     path = _HERE / f"{name}.safetensors" if str(name) in names() else Path(name)
     if not path.is_file():
-        raise BadInputError(f"{name}: wanted {', '.join(names())} or a weights file, got neither")
+        known = ", ".join([*names(), "a weights file"])
+        raise BadInputError(f"{name}: wanted one of {known}, got none of them")
     try:
         with safe_open(path, framework="numpy") as file:
             notes = json.loads((file.metadata() or {})["energynets"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         settings, about = notes["network"], notes["about"]
         network = build.seeded(settings, settings["classes"])
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError) as error:
         raise BadInputError(f"{path}: wanted weights of energynets, got: {error}") from None
     flat = {tuple(k.split("/")): jnp.asarray(v, jnp.float32) for k, v in tensors.items()}
     return Trained(network, unflatten_dict(flat), settings, about)
+
+
+def starting_weights(name: str | Path, fresh: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The variables of `name`, for a network whose own would be `fresh`.
+
+    Raises:
+        BadInputError: as `load`, and if they are of another network.
+    """
+    variables = load(name).variables
+    if jax.tree.map(jnp.shape, dict(variables)) != jax.tree.map(jnp.shape, dict(fresh)):
+        raise BadInputError(
+            f"config.start_from: wanted weights of the network that the config describes, got "
+            f"those of another in {name}"
+        )
+    return variables
 
 
 def save(
@@ -83,7 +99,9 @@ def save(
     settings: the keys of `networks.build.DEFAULTS`, and "classes".
     """
     kind = np.float16 if half else np.float32
-    flat = {"/".join(k): np.asarray(v, kind) for k, v in flatten_dict(dict(variables)).items()}
+    flat = {
+        "/".join(k): np.ascontiguousarray(v, kind) for k, v in flatten_dict(dict(variables)).items()
+    }
     # Under one key, because safetensors writes several in an order that changes from run to run.
     notes = {"energynets": json.dumps({"network": dict(settings), "about": dict(about)})}
     partial = path.with_suffix(".partial")

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from energynets.errors import BadInputError
 from energynets.networks import build
 from energynets.networks.dilated import Dilated
 from energynets.networks.labels import Classes, PerLabel
+from energynets.networks.propagation import Propagation
 from energynets.networks.pyramid import Pyramid
 
 
@@ -15,8 +18,13 @@ def settings(**changed):
     return {**build.DEFAULTS, **changed}
 
 
-def test_by_default_each_label_is_scored_by_a_pyramid():
-    network = build.seeded(settings(), 21)
+def test_by_default_labels_are_propagated():
+    network = build.seeded(settings(rounds=3), 21)
+    assert network == Propagation((16, 32, 64, 96, 96), 3, jnp.dtype("float32"))
+
+
+def test_a_pyramid_scores_each_label_on_its_own():
+    network = build.seeded(settings(trunk="pyramid"), 21)
     assert isinstance(network, PerLabel)
     assert network.trunk == Pyramid(1, (16, 32, 64, 96, 96), jnp.dtype("float32"))
 
@@ -45,8 +53,8 @@ def test_every_setting_of_the_dilated_network_reaches_it():
 def test_every_head_goes_with_every_trunk(head, trunk):
     network = build.seeded(settings(head=head, trunk=trunk, blocks=1, width=8, widths=[8, 8]), 3)
     image, seeds = jnp.zeros((1, 5, 4, 3)), jnp.zeros((1, 5, 4, 3)).at[0, 0, 0, 1].set(1)
-    variables = network.init(jax.random.key(0), image, seeds, train=False)
-    answer = network.apply(variables, image, seeds, train=False)
+    variables = jax.jit(partial(network.init, train=False))(jax.random.key(0), image, seeds)
+    answer = jax.jit(partial(network.apply, train=False))(variables, image, seeds)
     np.testing.assert_allclose(answer.sum(-1), 1, atol=1e-6)
     assert network.trunk.least_size == 1
 
@@ -55,7 +63,9 @@ def test_every_head_goes_with_every_trunk(head, trunk):
     ("changed", "told"),
     [
         ({"head": "both"}, r"head: wanted one of classes, per_label, got 'both'"),
-        ({"trunk": "resnet"}, r"trunk: wanted one of pyramid, dilated, got 'resnet'"),
+        ({"trunk": "resnet"}, r"trunk: wanted one of propagation, pyramid, dilated, got 'resnet'"),
+        ({"head": "classes"}, r"trunk: wanted one of pyramid, dilated, got 'propagation'"),
+        ({"rounds": 0}, r"rounds: wanted at least 1, got 0"),
         ({"dtype": "float16"}, r"dtype: wanted auto, float32 or bfloat16, got 'float16'"),
         ({"widths": (8, 12)}, r"widths: wanted multiples of 8, got \(8, 12\)"),
         ({"widths": (0, 8)}, r"widths: wanted multiples of 8, got \(0, 8\)"),
