@@ -376,7 +376,8 @@ def report(
 
 def measure_speed(source: Source, config: Config, apply: Any, variables: Variables) -> dict:
     """Median seconds of network and exact solver for one picture, both compiled, on this device."""
-    labels = max(2, round(np.mean([len(np.unique(source[i].seeds)) - 1 for i in range(4)])))
+    few = range(min(4, len(source)))
+    labels = max(2, round(np.mean([len(np.unique(source[i].seeds)) - 1 for i in few])))
     if config.network.head == "classes":
         labels = source.classes
     example = whole(source[0], config.data.size, labels, np.arange(labels, dtype=np.int32))

@@ -50,11 +50,16 @@ def names() -> list[str]:
 
 
 def load(name: str | Path) -> Trained:
-    """The weights of that name, or of a `.safetensors` file that `save` wrote.
+    """The weights of that name, of a `.safetensors` file, or of a checkpoint of a run.
+
+    Args:
+        name: one of `names()`; a file that `save` wrote; or a folder RUN/checkpoints/STEP.
 
     Raises:
-        BadInputError: if there are none, or the file is not ours or is damaged.
+        BadInputError: if there are none, or they are not ours or damaged.
     """
+    if (Path(name) / "state").is_dir():
+        return _from_checkpoint(Path(name))
     path = _HERE / f"{name}.safetensors" if str(name) in names() else Path(name)
     if not path.is_file():
         known = ", ".join([*names(), "a weights file"])
@@ -69,6 +74,21 @@ def load(name: str | Path) -> Trained:
         raise BadInputError(f"{path}: wanted weights of energynets, got: {error}") from None
     flat = {tuple(k.split("/")): jnp.asarray(v, jnp.float32) for k, v in tensors.items()}
     return Trained(network, unflatten_dict(flat), settings, about)
+
+
+def _from_checkpoint(folder: Path) -> Trained:
+    import orbax.checkpoint as ocp
+
+    claimed = folder.parent.parent / "config.json"
+    try:
+        config = json.loads(claimed.read_text())
+        network = build.seeded(config["network"], config["data"]["classes"])
+    except (OSError, KeyError, json.JSONDecodeError) as error:
+        raise BadInputError(f"{claimed}: wanted the config of a run, got: {error}") from None
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        state: Any = checkpointer.restore(folder.absolute() / "state")
+    variables = jax.tree.map(jnp.asarray, state["variables"])
+    return Trained(network, variables, config["network"], {"config": config, "step": folder.name})
 
 
 def starting_weights(name: str | Path, fresh: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -75,7 +75,7 @@ def test_each_image_is_on_its_own_in_training_too():
 
 
 def test_each_level_has_its_width():
-    leaves = jax.tree.leaves(made(Pyramid(1, (8, 16, 24))))
+    leaves = jax.tree.leaves(jax.eval_shape(lambda: made(Pyramid(1, (8, 16, 24)))))
     widths = [leaf.shape for leaf in leaves if leaf.ndim == 4]
     # The first convolution, two for the block of each level on its way down, and on its way up.
     assert [s[-1] for s in widths if s[:2] == (3, 3)].count(8) == 1 + 2 + 2

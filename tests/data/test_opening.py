@@ -1,0 +1,97 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from energynets.data import opening
+from energynets.data.embedded import Embedded
+from energynets.data.folder import Folder
+from energynets.data.masks import SeedsFromMasks
+from energynets.errors import BadInputError
+
+
+def settings(**changed):
+    assert changed.keys() <= opening.DEFAULTS.keys()
+    return {**opening.DEFAULTS, **changed}
+
+
+@pytest.fixture
+def root(tmp_path):
+    random = np.random.default_rng(0)
+    for folder in ("images", "scribbles", "masks"):
+        (tmp_path / folder).mkdir()
+    for name in ("one", "two", "three"):
+        colours = random.integers(0, 256, (20, 20, 3), np.uint8)
+        Image.fromarray(colours).save(tmp_path / "images" / f"{name}.png")
+        mask = np.zeros((20, 20), np.uint8)
+        mask[5:15, 5:15] = 1
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{name}.png")
+        seeds = np.full((20, 20), 255, np.uint8)
+        seeds[10, 8:12], seeds[1, 2:18] = 1, 0
+        Image.fromarray(seeds).save(tmp_path / "scribbles" / f"{name}.png")
+    (tmp_path / "train.txt").write_text("one\ntwo\nthree\n")
+    return tmp_path
+
+
+def test_embedded_pictures_need_no_folder():
+    source, broken = opening.open_source(settings(), "val")
+    assert isinstance(source, Embedded) and source.split == "val" and broken == []
+
+
+def test_a_folder_is_read_once_and_counted(root):
+    totals = []
+    source, broken = opening.open_source(
+        settings(source="folder", root=str(root), classes=2), "train", advance=totals.append
+    )
+    assert isinstance(source, Folder) and source.classes == 2 and broken == []
+    assert totals == [3, 3, 3]
+
+
+def test_seeds_can_be_made_from_masks(root):
+    shutil.rmtree(root / "scribbles")
+    source, _ = opening.open_source(
+        settings(source="folder", root=str(root), classes=2, seeds="masks"), "train"
+    )
+    assert isinstance(source, SeedsFromMasks)
+    assert set(np.unique(source[0].seeds)) == {0, 1, 255}
+
+
+def test_pictures_without_scribbles_are_refused_by_name(root):
+    shutil.rmtree(root / "scribbles")
+    with pytest.raises(BadInputError, match=r"^one: wanted at least one seed"):
+        opening.open_source(settings(source="folder", root=str(root)), "train")
+
+
+def test_a_truncated_picture_is_named_or_left_out(root):
+    path = root / "images" / "two.png"
+    path.write_bytes(path.read_bytes()[:200])
+    wanted = settings(source="folder", root=str(root), classes=2)
+    with pytest.raises(BadInputError, match=r"two\.png: wanted a readable image, .*skip_broken"):
+        opening.open_source(wanted, "train")
+    source, broken = opening.open_source({**wanted, "skip_broken": True}, "train")
+    assert [source.name(i) for i in range(len(source))] == ["one", "three"]
+    assert len(broken) == 1 and "two.png" in broken[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"source": "web"}, r"config\.data\.source: wanted embedded, folder or tfds, got 'web'"),
+        ({"seeds": "dots"}, r"config\.data\.seeds: wanted scribbles or masks, got 'dots'"),
+        ({"source": "folder", "root": "nowhere"}, r"nowhere/images: wanted a folder of images"),
+    ],
+)
+def test_a_setting_of_no_known_kind_is_refused(changed, told):
+    with pytest.raises(BadInputError, match=told):
+        opening.open_source(settings(**changed), "train")
+
+
+def test_an_unknown_split_of_the_embedded_pictures_is_refused():
+    with pytest.raises(BadInputError, match=r"split: wanted 'train' or 'val', got 'test'"):
+        opening.open_source(settings(), "test")
+
+
+def test_an_unprepared_tfds_data_set_is_refused_by_name(tmp_path):
+    with pytest.raises(BadInputError, match=r"oxford_iiit_pet"):
+        opening.open_source(settings(source="tfds", root=str(tmp_path), classes=2), "train")

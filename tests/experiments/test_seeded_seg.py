@@ -1,0 +1,235 @@
+import json
+import random
+import shutil
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from energynets import pretrained
+from energynets.errors import BadInputError
+from energynets.training import loop, main
+from energynets.training.journal import read_metrics
+from experiments import seeded_seg
+from tests.training.processes import ROOT, start
+
+CONFIG = ROOT / "experiments" / "seeded_seg.py"
+TRAIN, VAL = ("a", "b", "c", "d"), ("e", "f")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Six pictures of 32×32: a bright disc on a dark ground, one stroke on each."""
+    folder = tmp_path / "pictures"
+    for name in ("images", "scribbles", "masks"):
+        (folder / name).mkdir(parents=True)
+    rows, columns = np.mgrid[:32, :32]
+    for number, name in enumerate(TRAIN + VAL):
+        noise = np.random.default_rng(number).normal(0, 12, (32, 32, 3))
+        disc = (rows - 14 - number) ** 2 + (columns - 16) ** 2 < 64
+        image = np.where(disc[..., None], [200, 160, 90], [40, 60, 120]) + noise
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{name}.png")
+        Image.fromarray(disc.astype(np.uint8)).save(folder / "masks" / f"{name}.png")
+        seeds = np.full((32, 32), 255, np.uint8)
+        seeds[14 + number, 13:19], seeds[2, 3:29] = 1, 0
+        Image.fromarray(seeds).save(folder / "scribbles" / f"{name}.png")
+    (folder / "train.txt").write_text("\n".join(TRAIN))
+    (folder / "val.txt").write_text("\n".join(VAL))
+    return folder
+
+
+def on(root, **changed):
+    """The smoke variant on a folder; keys of its parts by name, such as train={"steps": 2}."""
+    config = seeded_seg.get_config("smoke")
+    config.data.update({"source": "folder", "root": str(root), "classes": 2})
+    config.report.betas = (100.0,)
+    for part, values in changed.items():
+        config[part].update(values)
+    return config
+
+
+def trained(config, workdir):
+    return loop.train(seeded_seg.make(config), config, workdir)
+
+
+def same(first, second):
+    pairs = jax.tree.map(np.array_equal, dict(first), dict(second))
+    return all(jax.tree.leaves(pairs))
+
+
+def scores(workdir):
+    return json.loads((workdir / "report.json").read_text())["scores"]
+
+
+def test_smoke_trains_and_reports(tmp_path):
+    config = seeded_seg.get_config("smoke")
+    main.train_and_report(seeded_seg.make(config), config, tmp_path)
+    found = scores(tmp_path)
+    assert found["pictures"] == 40 and found["unsolved"] == 0
+    methods = ["network", "fresh network", "exact, beta 100", "exact, beta 1000", "nearest seed"]
+    for method in methods:
+        assert found[method]["energy, beta 1000"] >= found["exact, beta 1000"]["energy, beta 1000"]
+        assert 0 <= found[method]["mIoU"] <= 1
+    assert len(found["network minus exact, beta 100"]) == 3
+    text = (tmp_path / "report.md").read_text()
+    assert all(f"| {method} |" in text for method in methods)
+    for name in ("pictures", "training"):
+        assert f"figures/{name}.png" in text
+        with Image.open(tmp_path / "figures" / f"{name}.png") as picture:
+            picture.load()
+    records = read_metrics(tmp_path)
+    assert [r["step"] for r in records if "loss" in r] == [1, 2, 3, 4]
+    assert [r["step"] for r in records if "validation/mean_iou" in r] == [0, 2, 4]
+    weights = pretrained.load(tmp_path / "weights.safetensors")
+    assert weights.about["scores"]["network"] == found["network"]
+    assert weights.about["config"]["train"]["steps"] == 4
+
+
+def test_training_lowers_the_energy(root, tmp_path):
+    config = on(root, train={"steps": 60, "epoch": 30, "batch": 4, "rate": 1e-2})
+    trained(config, tmp_path / "run")
+    losses = [r["validation/loss"] for r in read_metrics(tmp_path / "run") if r["step"] % 30 == 0]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_killed_and_started_again_it_writes_the_same_weights_and_scores(root, tmp_path):
+    def begin(workdir):
+        return start(
+            *("-m", "experiments.seeded_seg", f"--config={CONFIG}:smoke", f"--workdir={workdir}"),
+            *("--config.data.source=folder", f"--config.data.root={root}"),
+            *("--config.data.classes=2", "--config.train.steps=24", "--config.train.epoch=6"),
+            "--config.report.betas=(100.0,)",
+        )
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = begin(whole)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    moments = random.Random(1)
+    for _ in range(2):
+        process = begin(killed)
+        while not (killed / "checkpoints" / "0").exists() and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 1.5))
+        process.kill()
+        process.communicate()
+    process = begin(killed)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert scores(killed) == scores(whole)
+    first, second = ((run / "weights.safetensors").read_bytes() for run in (whole, killed))
+    assert first == second
+
+
+def test_without_masks_the_weights_are_the_same_bits(root, tmp_path):
+    with_masks = trained(on(root), tmp_path / "with")
+    shutil.rmtree(root / "masks")
+    assert same(trained(on(root), tmp_path / "without"), with_masks)
+    assert "validation/mean_iou" not in read_metrics(tmp_path / "without")[0]
+
+
+def test_a_folder_without_masks_is_reported_by_its_energies(root, tmp_path):
+    shutil.rmtree(root / "masks")
+    config = on(root)
+    main.train_and_report(seeded_seg.make(config), config, tmp_path / "run")
+    found = scores(tmp_path / "run")
+    assert found["pictures"] == 2
+    assert "mIoU" not in found["network"] and found["network"]["energy, beta 100"] > 0
+
+
+def test_supervision_changes_the_weights_and_uses_the_masks(root, tmp_path):
+    plain = trained(on(root), tmp_path / "plain")
+    supervised = on(root, loss={"supervised": 1.0})
+    found = trained(supervised, tmp_path / "supervised")
+    assert not same(found, plain)
+    for path in (root / "masks").glob("[a-d].png"):  # the other label everywhere
+        Image.fromarray(1 - np.asarray(Image.open(path))).save(path)
+    assert not same(trained(supervised, tmp_path / "wrong"), found)
+    assert same(trained(on(root), tmp_path / "again"), plain)
+
+
+def test_supervision_without_masks_learns_from_the_energy_alone(root, tmp_path):
+    plain = trained(on(root), tmp_path / "plain")
+    shutil.rmtree(root / "masks")
+    found = trained(on(root, loss={"supervised": 1.0}), tmp_path / "supervised")
+    for leaf, other in zip(jax.tree.leaves(found), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(leaf, other, atol=1e-5)
+
+
+def test_the_papers_head_and_trunk_work(root, tmp_path):
+    network = {"head": "classes", "trunk": "dilated", "blocks": 2, "width": 8}
+    config = on(root, network=network)
+    main.train_and_report(seeded_seg.make(config), config, tmp_path / "run")
+    weights = pretrained.load(tmp_path / "run" / "weights.safetensors")
+    assert weights.variables.keys() == {"params", "batch_stats"}
+    assert scores(tmp_path / "run")["network"]["energy, beta 100"] > 0
+
+
+def test_a_run_can_start_from_the_weights_of_another(root, tmp_path):
+    config = on(root, train={"steps": 0})
+    main.train_and_report(seeded_seg.make(config), config, tmp_path / "first")
+    weights = tmp_path / "first" / "weights.safetensors"
+    config.start_from = str(weights)
+    variables = seeded_seg.make(config).init(jax.random.key(5))
+    assert same(variables, pretrained.load(weights).variables)
+    config.network.widths = (8, 16)
+    with pytest.raises(BadInputError, match=r"config\.start_from: wanted weights of this network"):
+        seeded_seg.make(config).init(jax.random.key(5))
+
+
+def test_a_picture_without_seeds_is_named_before_anything_is_written(root):
+    Image.fromarray(np.full((32, 32), 255, np.uint8)).save(root / "scribbles" / "c.png")
+    with pytest.raises(BadInputError, match=r"^c: wanted at least one seed"):
+        seeded_seg.make(on(root))
+
+
+def test_a_truncated_picture_is_named_or_left_out_and_told(root, capsys):
+    path = root / "images" / "b.png"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadInputError, match=r"b\.png: wanted a readable image, .*skip_broken"):
+        seeded_seg.make(on(root))
+    capsys.readouterr()
+    experiment = seeded_seg.make(on(root, data={"skip_broken": True}))
+    told = capsys.readouterr().out
+    assert "left out: " in told and "b.png" in told and "1 of 4 pictures left out" in told
+    names = {experiment.name(step, row) for step in range(3) for row in range(2)}
+    assert names == {"a", "c", "d"}
+
+
+def test_each_epoch_shows_every_picture_once_in_an_order_of_its_own(root):
+    experiment = seeded_seg.make(on(root))
+    names = [experiment.name(step, row) for step in range(20) for row in range(2)]
+    epochs = [tuple(names[start : start + 4]) for start in range(0, 40, 4)]
+    assert all(sorted(epoch) == list(TRAIN) for epoch in epochs)
+    assert len(set(epochs)) > 1
+
+
+def test_the_same_step_and_row_is_the_same_example(root):
+    first, second = (seeded_seg.make(on(root)) for _ in range(2))
+    for leaf, other in zip(first.example(3, 1), second.example(3, 1), strict=True):
+        np.testing.assert_array_equal(leaf, other)
+    assert any(
+        (a != b).any() for a, b in zip(first.example(3, 1), first.example(5, 1), strict=True)
+    )
+
+
+def test_a_network_that_needs_larger_pictures_says_so(root):
+    network = {"head": "classes", "trunk": "dilated", "blocks": 7, "padding": "reflect"}
+    with pytest.raises(BadInputError, match=r"config\.data\.size: wanted at least 65 .* got 16"):
+        seeded_seg.make(on(root, network=network))
+
+
+def test_every_variant_has_the_keys_of_the_full_one():
+    def keys(tree, prefix=""):
+        for name, value in tree.items():
+            yield prefix + name
+            if hasattr(value, "items"):
+                yield from keys(value, f"{prefix}{name}.")
+
+    full = set(keys(seeded_seg.get_config()))
+    for variant in ("quickstart", "smoke", "paper"):
+        assert set(keys(seeded_seg.get_config(variant))) == full
+    with pytest.raises(BadInputError, match=r"variant: wanted full, .* got 'tiny'"):
+        seeded_seg.get_config("tiny")
