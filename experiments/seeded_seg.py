@@ -142,6 +142,7 @@ def make(config: Config) -> Experiment:
     data, weights = config.data, config.loss
     source, held_out = open_source(config, data.train), open_source(config, data.validation)
     network = build.seeded(config.network, source.classes)
+    start = pretrained.load(config.start_from) if config.start_from else None
     cross_entropy = jax.vmap(partial_cross_entropy.energy)
     least = min(data.size, data.small_size) if data.small_steps else data.size
     if least < network.least_size:
@@ -210,11 +211,7 @@ def make(config: Config) -> Experiment:
         return network.init(key, jnp.zeros((*shape, 3)), jnp.zeros((*shape, planes)), train=False)
 
     def init(key: Array) -> Variables:
-        return (
-            pretrained.starting_weights(config.start_from, fresh(key))
-            if config.start_from
-            else fresh(key)
-        )
+        return fresh(key) if start is None else pretrained.fitting(start, fresh(key))
 
     def loss(variables: Variables, batch: Example, key: Array) -> Loss:
         probabilities, updates = network.apply(
@@ -353,6 +350,8 @@ def report(
         for method in exact:
             difference = segmentation.bootstrap(each["network"], each[method], at_least=10)
             scores[f"network minus {method}"] = difference
+            if np.isnan(difference[0]):
+                continue
             notes.append(
                 "Mean IoU of labels in 10 pictures, network minus {}: {:+.3f}, bootstrap over "
                 "pictures 95 % [{:+.3f}, {:+.3f}].".format(method, *difference)

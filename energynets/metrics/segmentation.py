@@ -66,7 +66,7 @@ def bootstrap(
     """mean_iou of `first` minus that of `second`, and the 2.5 and 97.5 % points of it.
 
     Both hold one confusion matrix a picture. Pictures are drawn with replacement, the same for
-    both, and the labels that count are those of the whole set.
+    both, and the labels that count are those of the whole set; nan if there is none.
     """
     present = (first.sum(2) > 0).sum(0) >= at_least
 
@@ -74,6 +74,8 @@ def bootstrap(
         values = iou(matrix)[present]
         return float(np.nanmean(values)) if (~np.isnan(values)).any() else float("nan")
 
+    if not present.any():
+        return float("nan"), float("nan"), float("nan")
     random = np.random.default_rng(seed)
     differences = []
     for _ in range(draws):

@@ -86,24 +86,25 @@ def _from_checkpoint(folder: Path) -> Trained:
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise BadInputError(f"{claimed}: wanted the config of a run, got: {error}") from None
     with ocp.PyTreeCheckpointer() as checkpointer:
-        state: Any = checkpointer.restore(folder.absolute() / "state")
+        stored: Any = checkpointer.metadata(folder.absolute() / "state").item_metadata.tree
+        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
+        state: Any = checkpointer.restore(folder.absolute() / "state", restore_args=arrays)
     variables = jax.tree.map(jnp.asarray, state["variables"])
     return Trained(network, variables, config["network"], {"config": config, "step": folder.name})
 
 
-def starting_weights(name: str | Path, fresh: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The variables of `name`, for a network whose own would be `fresh`.
+def fitting(trained: Trained, fresh: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The variables of `trained`, for a network whose own would be `fresh`.
 
     Raises:
-        BadInputError: as `load`, and if they are of another network.
+        BadInputError: if they are of another network.
     """
-    variables = load(name).variables
-    if jax.tree.map(jnp.shape, dict(variables)) != jax.tree.map(jnp.shape, dict(fresh)):
+    if jax.tree.map(jnp.shape, dict(trained.variables)) != jax.tree.map(jnp.shape, dict(fresh)):
         raise BadInputError(
-            f"config.start_from: wanted weights of the network that the config describes, got "
-            f"those of another in {name}"
+            "config.start_from: wanted weights of the network that the config describes, got "
+            f"those of {dict(trained.settings)}"
         )
-    return variables
+    return trained.variables
 
 
 def save(

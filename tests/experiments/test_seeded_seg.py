@@ -90,7 +90,8 @@ def test_smoke_trains_and_reports(tmp_path):
 def test_training_lowers_the_energy(root, tmp_path):
     config = on(root, train={"steps": 60, "epoch": 30, "batch": 4, "rate": 1e-2})
     trained(config, tmp_path / "run")
-    losses = [r["validation/loss"] for r in read_metrics(tmp_path / "run") if r["step"] % 30 == 0]
+    name = "validation/loss"
+    losses = [r[name] for r in read_metrics(tmp_path / "run") if name in r]
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -175,7 +176,7 @@ def test_a_run_can_start_from_the_weights_of_another(root, tmp_path):
     variables = seeded_seg.make(config).init(jax.random.key(5))
     assert same(variables, pretrained.load(weights).variables)
     config.network.widths = (8, 16)
-    with pytest.raises(BadInputError, match=r"config\.start_from: wanted weights of this network"):
+    with pytest.raises(BadInputError, match=r"config\.start_from: wanted weights of"):
         seeded_seg.make(config).init(jax.random.key(5))
 
 
