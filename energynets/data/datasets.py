@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 from tensorflow_datasets.core.download import download_manager
 
 from energynets.data import images, masks
-from energynets.data import voc_segmentation as voc_segmentation  # so that TFDS knows the name
+from energynets.data import pet_segmentation as pet_segmentation  # so that TFDS knows the names
+from energynets.data import voc_segmentation as voc_segmentation
 from energynets.data.source import NO_SEED, VOID, Picture
 from energynets.errors import BadInputError
 
@@ -32,8 +33,8 @@ def prepare(
 ) -> None:
     """Downloads the data set if need be and writes it in the format that `Tfds` reads.
 
-    "voc_segmentation" is ours. Some of TFDS's own need TensorFlow for this step, among them
-    "oxford_iiit_pet"; none does afterwards.
+    "voc_segmentation" and "pet_segmentation" are ours. Some of TFDS's own need TensorFlow for this
+    step, among them "oxford_iiit_pet"; none does afterwards.
 
     Args:
         name: as TFDS knows it, with a configuration where there are several: "NAME/CONFIG".

@@ -10,7 +10,7 @@ from energynets.errors import BadInputError
 DEFAULTS = {
     "source": "embedded",  # embedded, folder, tfds
     "root": "",  # of a folder, or where TFDS keeps prepared data sets
-    "name": "oxford_iiit_pet",  # of a TFDS data set
+    "name": "pet_segmentation",  # of a TFDS data set
     "train": "train",  # splits
     "validation": "val",
     "classes": 21,  # of a folder or a TFDS data set; embedded pictures know theirs
@@ -46,7 +46,7 @@ def open_source(
 
         name = settings["name"]
         features: dict[str, Any] = {}
-        if name == "oxford_iiit_pet":
+        if name in ("oxford_iiit_pet", "pet_segmentation"):
             features = {"relabel": PETS, "title": "file_name"}
         elif name == "voc_segmentation":
             features = {"mask": "mask", "title": "name"}

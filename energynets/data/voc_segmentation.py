@@ -1,9 +1,7 @@
 """PASCAL VOC 2012 segmentation for TensorFlow Datasets, which has VOC's boxes but not its masks."""
 
-import contextlib
 import io
-import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -12,8 +10,7 @@ from PIL import Image
 from tensorflow_datasets.core import utils
 from tensorflow_datasets.core.download import checksums
 
-from energynets.data import images
-from energynets.errors import BadInputError
+from energynets.data import archives, images
 
 ARCHIVE = "VOCtrainval_11-May-2012.tar"
 URL = f"http://host.robots.ox.ac.uk/pascal/VOC/voc2012/{ARCHIVE}"
@@ -64,11 +61,11 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        origin = _unpacked(dl_manager) or Path(dl_manager.download(URL))
+        origin = archives.unpacked(dl_manager, _ROOT) or Path(dl_manager.download(URL))
         return {split: self._generate_examples(origin, split) for split in ("train", "val")}
 
     def _generate_examples(self, origin: Path, split: str) -> Iterator[tuple[int, dict]]:
-        with _opened(origin) as read:
+        with archives.opened(origin, root=_ROOT) as read:
             names = read(f"ImageSets/Segmentation/{split}.txt").decode().split()
             for index, name in enumerate(names):
                 # Encoded bytes, since TFDS wants TensorFlow to encode an array. The masks are
@@ -80,34 +77,3 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
                 grey.seek(0)
                 image = io.BytesIO(read(f"JPEGImages/{name}.jpg"))
                 yield index, {"image": image, "mask": grey, "name": name}
-
-
-def _unpacked(dl_manager: tfds.download.DownloadManager) -> Path | None:
-    try:
-        root = Path(dl_manager.manual_dir) / _ROOT
-    except AssertionError:  # no such folder, or an empty one
-        return None
-    return root if root.is_dir() else None
-
-
-@contextlib.contextmanager
-def _opened(origin: Path) -> Iterator[Callable[[str], bytes]]:
-    """What reads a file of the devkit by name, from its folder or out of the archive.
-
-    The archive is read as it lies, since TFDS wants TensorFlow to unpack one.
-    """
-    with contextlib.ExitStack() as stack:
-        archive = None if origin.is_dir() else stack.enter_context(tarfile.open(origin))
-
-        def read(name: str) -> bytes:
-            try:
-                if archive is None:
-                    return (origin / name).read_bytes()
-                member = archive.extractfile(f"{_ROOT}/{name}")
-                assert member is not None
-                return member.read()
-            except (FileNotFoundError, KeyError):
-                wanted = "a file of the VOC 2012 devkit"
-                raise BadInputError(f"{origin / name}: wanted {wanted}, got no such file") from None
-
-        yield read

@@ -121,7 +121,8 @@ def save(
     """
     kind = np.float16 if half else np.float32
     flat = {
-        "/".join(k): np.ascontiguousarray(v, kind) for k, v in flatten_dict(dict(variables)).items()
+        "/".join(k): np.asarray(v, kind, order="C")
+        for k, v in flatten_dict(dict(variables)).items()
     }
     # Under one key, because safetensors writes several in an order that changes from run to run.
     notes = {"energynets": json.dumps({"network": dict(settings), "about": dict(about)})}

@@ -93,24 +93,26 @@ class _Events:
     thread that dies of a full disk and leaves the run waiting for it."""
 
     def __init__(self, folder: Path, first_step: int):
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.proto import event_pb2, summary_pb2
         from tensorboardX.record_writer import masked_crc32c
 
-        self._event, self._summary, self._checksum = Event, Summary, masked_crc32c
+        self._events: Any = event_pb2  # their contents are made when they are imported
+        self._summaries: Any = summary_pb2
+        self._checksum = masked_crc32c
         folder.mkdir(exist_ok=True)
-        name = f"events.out.tfevents.{time.time_ns():020d}.{platform.node()}"
+        name = f"events.out.tfevents.{time.time_ns()}.{platform.node()}"
         self._file = (folder / name).open("ab", buffering=0)
         self._record(file_version="brain.Event:2")
+        start = self._events.SessionLog(status=self._events.SessionLog.START)
         # Tells TensorBoard to forget what an earlier file says of this step and later ones.
-        self._record(step=first_step, session_log=SessionLog(status=SessionLog.START))
+        self._record(step=first_step, session_log=start)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        values = [self._summary.Value(tag=n, simple_value=v) for n, v in scalars.items()]
-        self._record(step=step, summary=self._summary(value=values))
+        values = [self._summaries.Summary.Value(tag=n, simple_value=v) for n, v in scalars.items()]
+        self._record(step=step, summary=self._summaries.Summary(value=values))
 
     def _record(self, **fields: Any) -> None:
-        data = self._event(wall_time=time.time(), **fields).SerializeToString()
+        data = self._events.Event(wall_time=time.time(), **fields).SerializeToString()
         length = struct.pack("<Q", len(data))
         checks = [struct.pack("<I", self._checksum(part)) for part in (length, data)]
         _append(self._file, length + checks[0] + data + checks[1])

@@ -85,6 +85,14 @@ def test_arrays_that_do_not_lie_in_order_are_saved_in_order(path):
         np.testing.assert_array_equal(value, flat(variables)[name])
 
 
+def test_a_single_number_stays_a_single_number(path):
+    _, variables = fresh()
+    single = {"params": {**variables["params"], "sharpness": jnp.float32(2.5)}}
+    pretrained.save(path, single, settings=SETTINGS, about=ABOUT)
+    found = pretrained.load(path).variables["params"]["sharpness"]
+    assert found.shape == () and found == 2.5
+
+
 def test_the_file_is_wholly_there_or_not_at_all(path, monkeypatch):
     _, variables = fresh()
     pretrained.save(path, variables, settings=SETTINGS, about=ABOUT)
