@@ -134,7 +134,7 @@ def draw_training(workdir: Path) -> None:
         axis.set_title(name)
         axis.set_xlabel("step")
         values = [value for _, value in points]
-        if max(values) > 20 * min(values) > 0:
+        if values and max(values) > 20 * min(values) > 0:
             axis.set_yscale("log")
     for axis in axes.flat[len(names) :]:
         axis.axis("off")

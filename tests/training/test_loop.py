@@ -154,8 +154,8 @@ def test_the_size_of_a_micro_batch_changes_the_result_by_rounding_alone(tmp_path
     close(whole["params"], micro["params"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_loss_that_is_not_finite_stops_and_names_step_and_picture(tmp_path, value):
+@pytest.mark.parametrize(("value", "loss"), [(np.nan, "nan"), (1e30, "inf")])
+def test_a_loss_that_is_not_finite_stops_and_names_step_and_picture(tmp_path, value, loss):
     settings = config(poison=(6, 1), save_every=2, noise=0.0)
     experiment = tiny.make(settings)
 
@@ -166,7 +166,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_and_picture(tmp_path, va
     with pytest.raises(BadInputError) as told:
         loop.train(experiment._replace(example=example), settings, tmp_path)
     assert str(told.value) == (
-        f"step 6: wanted a finite loss, got {value} for point-6-1; the checkpoint of step 6 in "
+        f"step 6: wanted a finite loss, got {loss} for point-6-1; the checkpoint of step 6 in "
         f"{tmp_path / 'checkpoints'} is good"
     )
     assert [r["step"] for r in read_metrics(tmp_path)][-1] == 6
