@@ -25,6 +25,7 @@ format: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.random_walker
+	$(BIN)/python -m benchmarks.losses
 
 clean:
 	rm -rf .venv build *.egg-info
