@@ -33,15 +33,18 @@ from energynets.seeded import Seeded
 from energynets.solvers import random_walker as solver
 from energynets.training import loop
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Tree, Variables
-from energynets.training.journal import console, progress_bar
+from energynets.training.journal import progress_bar
 from energynets.training.main import run
 from energynets.training.report import (
     Report,
     Table,
     draw_grid,
+    draw_training,
     label_colours,
+    outlined,
     seconds,
 )
+from energynets.training.sources import open_source
 
 
 def get_config(variant: str = "full") -> Config:
@@ -117,15 +120,30 @@ class Example(NamedTuple):
     labels: Tree
 
 
-def open_source(config: Config, split: str, root: str = "") -> Source:
-    settings = {**config.data, "root": root or config.data.root}
-    with progress_bar(f"looking at {split}") as bar:
-        source, faults = opening.open_source(settings, split, advance=bar.advance)
-    for fault in faults:
-        console.print(f"left out: {fault}")
-    if faults:
-        console.print(f"{len(faults)} of {len(faults) + len(source)} pictures left out")
-    return source
+def refuse_senseless(config: Config) -> None:
+    """Numbers that no run can have, by name, before anything is read."""
+    inf = float("inf")
+    ranges = {
+        (0, 1): ("data.crop", "data.hide", "data.hide_least", "loss.labelled"),
+        (0, inf): (
+            *("data.validation_count", "data.small_steps", "report.pictures"),
+            *("loss.beta", "loss.seed_weight", "loss.floor"),
+            *("loss.cross_entropy", "loss.supervised"),
+        ),
+        (1, inf): ("data.labels", "data.validation_labels", "data.size", "data.small_size"),
+    }
+    for (least, most), keys in ranges.items():
+        for key in keys:
+            part, name = key.split(".")
+            value = config[part][name]
+            if not (least <= value <= most and value < inf):
+                limit = f"from {least} to {most}" if most < inf else f"of at least {least}"
+                raise BadInputError(f"config.{key}: wanted a finite number {limit}, got {value}")
+    betas = config.report.betas
+    if not betas or not all(isinstance(b, int | float) and 0 <= b < inf for b in betas):
+        raise BadInputError(
+            f"config.report.betas: wanted one finite number or more, of at least 0, got {betas}"
+        )
 
 
 def whole(picture: Picture, size: int, count: int, fixed: np.ndarray | None) -> Example:
@@ -139,8 +157,14 @@ def whole(picture: Picture, size: int, count: int, fixed: np.ndarray | None) -> 
 
 def make(config: Config) -> Experiment:
     """The task as a record of pure functions."""
+    refuse_senseless(config)
     data, weights = config.data, config.loss
-    source, held_out = open_source(config, data.train), open_source(config, data.validation)
+    source = open_source(data, data.train)
+    held_out = open_source(data, data.validation, masks=True)
+    reported = held_out
+    split, root = config.report.split or data.validation, config.report.root or data.root
+    if (split, root) != (data.validation, data.root):
+        reported = open_source({**data, "root": root}, split, masks=True)
     network = build.seeded(config.network, source.classes)
     start = pretrained.load(config.start_from) if config.start_from else None
     cross_entropy = jax.vmap(partial_cross_entropy.energy)
@@ -246,53 +270,67 @@ def make(config: Config) -> Experiment:
             result["mean_iou"] = segmentation.mean_iou(sums["confusion"])
         return result
 
-    count = data.validation_count or len(held_out)
+    count = min(data.validation_count or len(held_out), len(held_out))
     return Experiment(
         init=init,
         example=example,
         name=lambda step, row: source.name(index_of(step, row)),
         loss=loss,
         validation=Evaluation(
-            min(count, len(held_out)),
+            count,
             lambda i: whole(held_out[i], data.size, data.validation_labels, fixed),
         ),
         predict=predict,
         measure=measure,
         scores=scores,
         report=lambda variables, workdir: report(
-            config, network, variables, fresh(jax.random.key(config.train.seed)), workdir
+            config,
+            network,
+            (variables, fresh(jax.random.key(config.train.seed))),
+            reported,
+            workdir,
+            validated=count if reported is held_out else 0,
         ),
     )
 
 
 def report(
-    config: Config, network: nn.Module, variables: Variables, fresh: Variables, workdir: Path
+    config: Config,
+    network: nn.Module,
+    weights: tuple[Variables, Variables],
+    source: Source,
+    workdir: Path,
+    *,
+    validated: int,
 ) -> Report:
-    """The network beside the exact minimiser of the same energy, picture by picture."""
-    data, wanted, weights = config.data, config.report, config.loss
-    source = open_source(config, wanted.split or data.validation, wanted.root)
+    """The network beside the exact minimiser of the same energy, picture by picture.
+
+    `weights` are the trained ones and fresh ones; the first `validated` pictures are those that
+    were measured after each epoch.
+    """
+    data, wanted, variables = config.data, config.report, weights[0]
     fixed = np.arange(source.classes, dtype=np.int32) if config.network.head == "classes" else None
     apply = jax.jit(partial(network.apply, train=False))
     betas = tuple(wanted.betas)
+    strengths = {"seed_weight": config.loss.seed_weight, "floor": config.loss.floor}
     exact = [f"exact, beta {beta:g}" for beta in betas]
     methods = ["network", "fresh network", *exact, "nearest seed"]
     confusions: dict[str, list] = {method: [] for method in methods}
     energies: dict[str, list] = {method: [] for method in methods}
-    drawn, unsolved = [], 0
+    counts, drawn, told, unsolved = [], [], [], 0
     with progress_bar("comparing", len(source)) as bar:
         for index in range(len(source)):
             picture, truth = source[index], source.mask(index)
+            counts.append(np.count_nonzero(seeds.labels_of(picture.seeds, 255) >= 0))
             example = whole(picture, data.size, data.validation_labels, fixed)
             inputs = example.image[None], example.shown[None]
             answers = {
                 "network": np.asarray(apply(variables, *inputs))[0],
-                "fresh network": np.asarray(apply(fresh, *inputs))[0],
+                "fresh network": np.asarray(apply(weights[1], *inputs))[0],
                 "nearest seed": seeds.nearest(example.seeds),
             }
             with jax.enable_x64(True):
-                seen = grayscale(example.image) if weights.grayscale else example.image
-                problem = Seeded(*(jnp.asarray(a, jnp.float64) for a in (seen, example.seeds)))
-                strengths = {"seed_weight": weights.seed_weight, "floor": weights.floor}
+                problem = in_float64(example, config)
                 for beta, method in zip(betas, exact, strict=True):
                     solution = solver.solve(problem, beta=beta, **strengths)
                     unsolved += not solution.converged
@@ -311,22 +349,27 @@ def report(
                     full = images.resize_labels(labels, *truth.shape)
                     confusions[method].append(segmentation.confusion(full, truth, source.classes))
             if index < wanted.pictures:
-                drawn.append(panel(example, answers, maps, exact[-1], truth, source.classes))
+                shown, label = panel(example, answers, maps, exact[-1], truth, source.classes)
+                drawn.append(shown)
+                least = max(energies[exact[-1]][-1][-1], 1e-30)
+                text = f"{picture.name}\nprobability: label {label}\n"
+                text += f"E network / exact: {energies['network'][-1][-1] / least:.3g}"
+                if truth is not None:
+                    of = [segmentation.mean_iou(confusions[m][-1]) for m in ("network", exact[-1])]
+                    text += "\nIoU network {:.3f}\nIoU exact {:.3f}".format(*of)
+                told.append(text)
             bar.advance()
-    draw_grid(
-        workdir / "figures" / "pictures.png",
-        [
-            "image and seeds",
-            "exact, first label",
-            "network, first label",
-            "truth",
-            "exact, labels",
-            "network, labels",
-        ],
-        drawn,
-    )
+    if drawn:
+        solved = f"exact, β = {betas[-1]:g}"
+        titles = ["image and seeds\n(white: label 0)", f"{solved}:\nprobability"]
+        titles += ["network:\nprobability", "truth", f"{solved}:\nlabels", "network:\nlabels"]
+        draw_grid(workdir / "figures" / "pictures.png", titles, drawn, told)
+    if validated and config.loss.beta in betas:
+        of_exact = energies[exact[betas.index(config.loss.beta)]][:validated]
+        line = float(np.mean(of_exact, axis=0)[betas.index(config.loss.beta)])
+        draw_training(workdir, {"validation/loss": line})
     scores: dict[str, Any] = {"pictures": len(source), "unsolved": unsolved}
-    rows = []
+    rows, a_pixel = [], []
     for method in methods:
         means = np.mean(energies[method], axis=0)
         pixels = data.size**2
@@ -338,13 +381,20 @@ def report(
         score |= quality
         scores[method] = score
         rows.append([method, *(quality.get(name) for name in segmentation.SUMMARY), *means])
+        a_pixel.append([method, *(means / pixels)])
     notes = [
         f"{len(source)} pictures at {data.size}×{data.size}; energies are means over pictures of "
-        f"yᵀLy + λ(y−x)ᵀQ(y−x), λ = {weights.seed_weight:g}, floor {weights.floor:g}; "
-        f"the network was trained at beta {weights.beta:g}."
+        f"yᵀLy + λ(y−x)ᵀQ(y−x), λ = {config.loss.seed_weight:g}, floor {config.loss.floor:g}; "
+        f"the network was trained at beta {config.loss.beta:g}."
     ]
     if unsolved:
         notes.append(f"{unsolved} exact solutions did not converge.")
+    more = sum(count > data.validation_labels for count in counts) if fixed is None else 0
+    if more:
+        notes.append(
+            f"{more} pictures have seeds of more than {data.validation_labels} labels "
+            "(config.data.validation_labels); those of fewest seeds were left out, by all methods."
+        )
     if confusions["network"]:
         each = {m: np.stack(c) for m, c in confusions.items()}
         for method in exact:
@@ -362,51 +412,72 @@ def report(
         settings={**config.network.to_dict(), "classes": source.classes},
         about={"config": json.loads(config.to_json_best_effort()), "scores": scores},
     )
-    timing = measure_speed(source, config, apply, variables)
-    speed = Table(
-        f"Seconds for one picture of {data.size}×{data.size} and {timing['labels']} labels",
-        ["method", "seconds", "times the network's"],
-        [[m, t, t / timing["seconds"]["network"]] for m, t in timing["seconds"].items()],
-    )
+    middle = int(np.abs(np.subtract(counts, np.mean(counts))).argmin())
+    timed = whole(source[middle], data.size, min(counts[middle], data.validation_labels), fixed)
+    timing = measure_speed(timed, config, apply, variables)
+    dtypes = {"network": str(jnp.dtype(getattr(network, "trunk", network).dtype))}
+    times = timing["seconds"]
     columns = ["method", *segmentation.SUMMARY, *(f"E, beta {beta:g}" for beta in betas)]
+    tables = [
+        Table("Scores", columns, rows),
+        Table("Energy a pixel", ["method", *(f"E, beta {beta:g}" for beta in betas)], a_pixel),
+        Table(
+            f"Seconds for one picture of {data.size}×{data.size} and {timing['labels']} labels",
+            ["method", "arithmetic", "seconds", "network is × faster"],
+            [[m, dtypes.get(m, "float64"), t, t / times["network"]] for m, t in times.items()],
+        ),
+    ]
     title = "Seeded segmentation by the random-walker energy"
-    return Report(title, scores, timing, [Table("Scores", columns, rows), speed], notes)
+    return Report(title, scores, timing, tables, notes)
 
 
-def measure_speed(source: Source, config: Config, apply: Any, variables: Variables) -> dict:
-    """Median seconds of network and exact solver for one picture, both compiled, on this device."""
-    few = range(min(4, len(source)))
-    labels = max(2, round(np.mean([len(np.unique(source[i].seeds)) - 1 for i in few])))
-    if config.network.head == "classes":
-        labels = source.classes
-    example = whole(source[0], config.data.size, labels, np.arange(labels, dtype=np.int32))
+def in_float64(example: Example, config: Config) -> Seeded:
+    """What the exact solver and the energy see; within `jax.enable_x64`."""
+    seen = grayscale(example.image) if config.loss.grayscale else example.image
+    return Seeded(*(jnp.asarray(a, jnp.float64) for a in (seen, example.seeds)))
+
+
+def measure_speed(example: Example, config: Config, apply: Any, variables: Variables) -> dict:
+    """Median seconds of network and exact solver for one picture, both compiled, on this device.
+
+    The solver has no planes for labels that are not seeded, whatever the network has.
+    """
+    present = example.seeds.any((0, 1))
     inputs = jax.device_put((example.image[None], example.shown[None]))
     times = {"network": seconds(lambda: apply(variables, *inputs))}
+    strengths = {"seed_weight": config.loss.seed_weight, "floor": config.loss.floor}
     with jax.enable_x64(True):
-        problem = Seeded(*(jnp.asarray(a, jnp.float64) for a in (example.image, example.seeds)))
+        problem = in_float64(example._replace(seeds=example.seeds[..., present]), config)
         for beta in config.report.betas:
-            times[f"exact, beta {beta:g}"] = seconds(lambda b=beta: solver.solve(problem, beta=b))
-    return {"labels": labels, "seconds": times}
+            solve = partial(solver.solve, problem, beta=beta, **strengths)
+            times[f"exact, beta {beta:g}"] = seconds(solve)
+    return {"labels": int(present.sum()), "seconds": times}
 
 
 def panel(
     example: Example, answers: dict, maps: dict, exact: str, truth: Any, classes: int
-) -> list[np.ndarray]:
-    """One row of pictures in the manner of the paper's Fig. 2."""
+) -> tuple[list[np.ndarray | str], int]:
+    """One row of pictures in the manner of the paper's Fig. 2, and the label of its probabilities.
+
+    That is the first seeded label beside the background, or the background.
+    """
     colours = label_colours(classes)
-    strokes = np.where(example.seeds.any(-1), example.labels[example.seeds.argmax(-1)], VOID)
-    size = example.image.shape[0]
-    shown = np.zeros((size, size), np.uint8) + VOID
+    strokes = example.seeds.any(-1)
+    drawn = np.where(example.labels[:, None] == 0, 1.0, colours[example.labels])  # 0 is black there
+    seeded = [k for k in np.flatnonzero(example.seeds.any((0, 1))) if example.labels[k] > 0]
+    plane = seeded[0] if seeded else int(example.seeds.any((0, 1)).argmax())
+    shown: np.ndarray | str = "no mask"
     if truth is not None:
-        shown = images.resize_labels(truth, size, size)
-    return [
-        np.where((strokes == VOID)[..., None], example.image, colours[strokes]),
-        np.clip(answers[exact][..., 0], 0, 1),
-        np.clip(answers["network"][..., 0], 0, 1),
-        colours[shown],
+        shown = colours[images.resize_labels(truth, *example.image.shape[:2])]
+    pictures = [
+        outlined(example.image, strokes, drawn[example.seeds.argmax(-1)]),
+        np.clip(answers[exact][..., plane], 0, 1),
+        np.clip(answers["network"][..., plane], 0, 1),
+        shown,
         colours[maps[exact]],
         colours[maps["network"]],
     ]
+    return pictures, int(example.labels[plane])
 
 
 if __name__ == "__main__":

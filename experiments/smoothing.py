@@ -10,7 +10,7 @@ from energynets.data import images, opening
 from energynets.energies.random_walker import edge_weights
 from energynets.networks import build
 from energynets.ops.grid import differences
-from energynets.training import loop, main
+from energynets.training import loop, main, sources
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss
 
 
@@ -33,8 +33,8 @@ def energy(x, y, *, beta):
 
 
 def make(config: Config) -> Experiment:
-    source, _ = opening.open_source(config.data, config.data.train)
-    held_out, _ = opening.open_source(config.data, config.data.validation)
+    source = sources.open_source(config.data, config.data.train, needs_seeds=False)
+    held_out = sources.open_source(config.data, config.data.validation, needs_seeds=False)
     network, size = build.trunk(config.network, 3), config.data.size
     picture = lambda step, row: (step * config.train.batch + row) % len(source)  # noqa: E731
 

@@ -7,6 +7,7 @@ names them: ENERGYNETS_COORDINATOR=HOST:PORT, ENERGYNETS_PROCESSES and ENERGYNET
 The run folder must be one that every process sees.
 """
 
+import importlib.util
 import os
 import runpy
 import sys
@@ -20,6 +21,10 @@ def main() -> None:
             "error: wanted the name of an experiment first, such as experiments.seeded_seg",
             file=sys.stderr,
         )
+        sys.exit(2)
+    module = sys.argv[1]
+    if not _exists(module):
+        print(f"error: wanted the name of an experiment, got {module!r}", file=sys.stderr)
         sys.exit(2)
     prepare_jax()
     import jax
@@ -36,9 +41,15 @@ def main() -> None:
         )
     else:
         jax.distributed.initialize(shutdown_timeout_seconds=3600)
-    module = sys.argv[1]
     sys.argv = sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):  # no such package; or no name of a module at all
+        return False
 
 
 if __name__ == "__main__":

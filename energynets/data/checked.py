@@ -30,16 +30,30 @@ class Subset:
         return self._source.mask(self._indices[index])
 
 
-def faults(source: Source, *, workers: int = 2) -> Iterator[tuple[int, str | None]]:
-    """For each index what is wrong with its picture, in one line, or None."""
+def faults(
+    source: Source,
+    *,
+    needs_seeds: bool = True,
+    masks: bool = False,
+    place: Callable[[str], str] = str,
+    workers: int = 2,
+) -> Iterator[tuple[int, str | None]]:
+    """For each index what is wrong with its picture, in one line, or None.
+
+    needs_seeds: a picture without seeds is a fault; `place` says where they are looked for, from
+        the picture's name.
+    masks: its mask is read as well, if it has one.
+    """
 
     def fault(index: int) -> str | None:
         try:
             picture = source[index]
+            if masks:
+                source.mask(index)
         except BadInputError as error:
             return str(error)
-        if (picture.seeds == NO_SEED).all():
-            return f"{picture.name}: wanted at least one seed, got a picture without seeds"
+        if needs_seeds and (picture.seeds == NO_SEED).all():
+            return f"{place(picture.name)}: wanted at least one seed, got a picture without seeds"
         return None
 
     with ThreadPoolExecutor(workers) as pool:
@@ -47,16 +61,25 @@ def faults(source: Source, *, workers: int = 2) -> Iterator[tuple[int, str | Non
 
 
 def checked(
-    source: Source, *, skip_broken: bool, advance: Callable[[], None] = lambda: None
+    source: Source,
+    *,
+    skip_broken: bool,
+    needs_seeds: bool = True,
+    masks: bool = False,
+    place: Callable[[str], str] = str,
+    advance: Callable[[], None] = lambda: None,
 ) -> tuple[Source, list[str]]:
     """The source with every picture read once, and what was wrong with those left out.
+
+    `needs_seeds`, `masks` and `place` as in `faults`.
 
     Raises:
         BadInputError: for the first picture that cannot be used unless `skip_broken`, and if none
             can be used.
     """
     good, broken = [], []
-    for index, fault in faults(source):
+    looked_at = faults(source, needs_seeds=needs_seeds, masks=masks, place=place)
+    for index, fault in looked_at:
         advance()
         if fault is None:
             good.append(index)

@@ -1,6 +1,7 @@
 """Sources from the plain strings of a config."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from energynets.data.checked import checked
@@ -23,12 +24,18 @@ def open_source(
     settings: Mapping[str, Any],
     split: str,
     *,
+    needs_seeds: bool = True,
+    masks: bool = False,
     advance: Callable[[int], None] = lambda total: None,
 ) -> tuple[Source, list[str]]:
     """The pictures of `split` that `settings` name, each of a folder read once beforehand.
 
     Returns the source and what was wrong with each picture left out; see `DEFAULTS` for the keys.
-    `advance` is called with their number for each picture that was looked at.
+
+    Args:
+        needs_seeds: a picture of a folder without any seed cannot be used.
+        masks: the masks of a folder are read once beforehand as well.
+        advance: called with the number of pictures for each that was looked at.
 
     Raises:
         BadInputError: if a key of config.data has a value that is not one of its kind, or a
@@ -37,6 +44,8 @@ def open_source(
     kind, made = settings["source"], settings["seeds"]
     if made not in ("scribbles", "masks"):
         raise BadInputError(f"config.data.seeds: wanted scribbles or masks, got {made!r}")
+    if not 1 <= settings["classes"] <= 255:  # labels are bytes, and 255 stands for none
+        raise BadInputError(f"config.data.classes: wanted 1 to 255, got {settings['classes']}")
     if kind == "embedded":
         from energynets.data.embedded import Embedded
 
@@ -58,7 +67,20 @@ def open_source(
     from energynets.data.masks import SeedsFromMasks
 
     source: Source = Folder(settings["root"], split, classes=settings["classes"])
-    if made == "masks":
+    seeded = Path(settings["root"]) / made
+    if needs_seeds and not seeded.is_dir():
+        raise BadInputError(
+            f"{seeded}: wanted a folder of {made}, got no such folder (config.data.seeds says "
+            "whether seeds come from scribbles or from masks)"
+        )
+    if needs_seeds and made == "masks":
         source = SeedsFromMasks(source)
     total = len(source)
-    return checked(source, skip_broken=settings["skip_broken"], advance=lambda: advance(total))
+    return checked(
+        source,
+        skip_broken=settings["skip_broken"],
+        needs_seeds=needs_seeds,
+        masks=masks,
+        place=lambda name: str(seeded / f"{name}.png"),
+        advance=lambda: advance(total),
+    )

@@ -1,6 +1,6 @@
 """Networks from the plain numbers and strings of a config or of a weights file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -39,7 +39,10 @@ def _dtype(settings: Mapping[str, Any]) -> Any:
 
 
 def _widths(settings: Mapping[str, Any]) -> tuple[int, ...]:
-    widths = tuple(settings["widths"])
+    widths = settings["widths"]
+    if not isinstance(widths, Sequence) or any(type(w) is not int for w in widths):
+        raise BadInputError(f"config.network.widths: wanted whole numbers, got {widths!r}")
+    widths = tuple(widths)
     if not widths or any(w < 8 or w % 8 for w in widths):
         raise BadInputError(f"config.network.widths: wanted multiples of 8, got {widths}")
     return widths
@@ -80,6 +83,11 @@ def seeded(settings: Mapping[str, Any], classes: int) -> Classes | PerLabel | Pr
     _one_of(settings, "head", "classes", "per_label")
     _one_of(settings, "trunk", "propagation", "pyramid", "dilated")
     if settings["head"] == "classes":
+        if settings["trunk"] == "propagation":
+            raise BadInputError(
+                "config.network.trunk: wanted pyramid or dilated for config.network.head classes, "
+                "got 'propagation'"
+            )
         return Classes(trunk(settings, classes))
     if settings["trunk"] == "propagation":
         _at_least_one(settings, "rounds")

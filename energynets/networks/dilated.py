@@ -16,6 +16,8 @@ class Dilated(nn.Module):
     Each block is conv, conv, dilated conv, all 3×3 and `width` wide, each followed by norm and
     ReLU, with an additive skip around it; a first 3×3 convolution reaches the width and a last
     1×1 convolution gives `out` scores. No pooling. Seven blocks see 285 pixels across.
+    Convolutions before a norm have no bias: the norm takes it away again, so that its gradient is
+    rounding noise, which Adam makes as large as any other.
     Source: Golts, Freedman, Elad, "Deep Energy", Sec. IV and Fig. 2.
 
     Attributes:
@@ -58,7 +60,12 @@ class Dilated(nn.Module):
             if self.relu_after_dilated:
                 inner = nn.relu(inner)
             hidden = hidden + inner
-        scores = nn.Conv(self.out, (1, 1), kernel_init=nn.initializers.normal(0.1))(hidden)
+        scores = nn.Conv(
+            self.out,
+            (1, 1),
+            use_bias=self.norm == "none" or not self.norm_on_output,
+            kernel_init=nn.initializers.normal(0.1),
+        )(hidden)
         return self._norm(scores, train) if self.norm_on_output else scores
 
     def _conv(self, x: Array, dilation: int = 1) -> Array:
@@ -69,6 +76,7 @@ class Dilated(nn.Module):
             (3, 3),
             kernel_dilation=dilation,
             padding="VALID" if self.padding == "reflect" else "SAME",
+            use_bias=self.norm == "none",
             kernel_init=nn.initializers.normal(0.1),
             dtype=self.dtype,
         )(x)

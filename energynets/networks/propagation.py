@@ -102,16 +102,21 @@ def _spread(
     """`rounds` times the mean of neighbours, seeds and the first value, with these weights."""
     right, down = right[..., :, :-1], down[..., :-1, :]
     ends = (0, 0), (0, 0), (0, 0)
-    to_left, to_right = jnp.pad(right, (*ends, (0, 1))), jnp.pad(right, (*ends, (1, 0)))
-    up, below = (
+    to_right, to_left = jnp.pad(right, (*ends, (0, 1))), jnp.pad(right, (*ends, (1, 0)))
+    below, above = (
         jnp.pad(down, (*ends[:2], (0, 1), (0, 0))),
         jnp.pad(down, (*ends[:2], (1, 0), (0, 0))),
     )
+    value = jnp.broadcast_to(value, mass.shape)
     held = trust_seeds * mass + trust_coarse * value
     total = trust_seeds * mass.sum(1, keepdims=True) + trust_coarse
-    share = 1 / (total + to_left + to_right + up + below)
-    for _ in range(rounds):
-        flow = to_left * jnp.roll(value, -1, 3) + to_right * jnp.roll(value, 1, 3)
-        flow += up * jnp.roll(value, -1, 2) + below * jnp.roll(value, 1, 2)
-        value = share * (held + flow)
-    return value
+    total = total + to_left + to_right + above + below
+
+    share = 1 / total
+
+    def advance(y: Array, _: None) -> tuple[Array, None]:
+        flow = to_right * jnp.roll(y, -1, 3) + to_left * jnp.roll(y, 1, 3)
+        flow += below * jnp.roll(y, -1, 2) + above * jnp.roll(y, 1, 2)
+        return share * (held + flow), None
+
+    return jax.lax.scan(advance, value, None, length=rounds, unroll=8)[0]

@@ -43,8 +43,11 @@ class PyramidFeatures(nn.Module):
 
     def _block(self, x: Array) -> Array:
         channels = x.shape[-1]
-        inner = nn.relu(nn.GroupNorm(8, dtype=self.dtype)(self._conv(channels)(x)))
-        inner = nn.GroupNorm(8, dtype=self.dtype)(self._conv(channels)(inner))
+        # Two channels a group at least: a norm of one alone takes the convolution's bias away, and
+        # Adam makes the rounding noise that is then its gradient as large as any other.
+        groups = min(8, channels // 2)
+        inner = nn.relu(nn.GroupNorm(groups, dtype=self.dtype)(self._conv(channels)(x)))
+        inner = nn.GroupNorm(groups, dtype=self.dtype)(self._conv(channels)(inner))
         return nn.relu(x + inner)
 
 

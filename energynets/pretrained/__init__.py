@@ -79,18 +79,27 @@ def load(name: str | Path) -> Trained:
 def _from_checkpoint(folder: Path) -> Trained:
     import orbax.checkpoint as ocp
 
-    claimed = folder.parent.parent / "config.json"
-    try:
-        config = json.loads(claimed.read_text())
-        network = build.seeded(config["network"], config["data"]["classes"])
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise BadInputError(f"{claimed}: wanted the config of a run, got: {error}") from None
     with ocp.PyTreeCheckpointer() as checkpointer:
         stored: Any = checkpointer.metadata(folder.absolute() / "state").item_metadata.tree
         arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
         state: Any = checkpointer.restore(folder.absolute() / "state", restore_args=arrays)
     variables = jax.tree.map(jnp.asarray, state["variables"])
-    return Trained(network, variables, config["network"], {"config": config, "step": folder.name})
+    claimed = folder.parent.parent / "config.json"
+    try:
+        config = json.loads(claimed.read_text())
+        settings = {**config["network"], "classes": config["data"]["classes"]}
+        if settings["head"] == "classes":  # embedded pictures have their own number of labels
+            settings["classes"] = _outputs(variables["params"]["trunk"])
+        network = build.seeded(settings, settings["classes"])
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise BadInputError(f"{claimed}: wanted the config of a run, got: {error}") from None
+    return Trained(network, variables, settings, {"config": config, "step": folder.name})
+
+
+def _outputs(trunk: Mapping[str, Any]) -> int:
+    """The scores that a trunk of `networks.build` gives: what its last convolution does."""
+    last = max((n for n in trunk if n.startswith("Conv_")), key=lambda n: int(n.split("_")[1]))
+    return trunk[last]["kernel"].shape[-1]
 
 
 def fitting(trained: Trained, fresh: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,13 +16,24 @@ def claim(workdir: Path, config: Config) -> None:
     """Writes the config into a new run folder; refuses one that holds another config.
 
     Raises:
-        BadInputError: naming the first keys that differ, or if there can be no such folder.
+        BadInputError: naming the first keys that differ, or if there can be no such folder, it
+            may not be written, or its config cannot be read.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInputError(f"{workdir}: wanted a run folder, got: {error.strerror}") from None
     path = workdir / "config.json"
+    try:
+        _write_or_compare(path, config)
+    except OSError as error:
+        raise BadInputError(
+            f"{path}: wanted a run folder to read and write in, got: {error.strerror}"
+        ) from None
+
+
+def _write_or_compare(path: Path, config: Config) -> None:
+    workdir = path.parent
     text = config.to_json_best_effort(indent=1, sort_keys=True)
     # Looked at first: another process of the same run may write both while this one looks.
     begun = (workdir / "checkpoints").exists()
@@ -32,7 +43,13 @@ def claim(workdir: Path, config: Config) -> None:
         if jax.process_index() == 0:
             write_atomically(path, text)
         return
-    old, new = _flat(json.loads(path.read_text())), _flat(json.loads(text))
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:  # no JSON, or no text at all
+        raise BadInputError(f"{path}: wanted the config of this run, got: {error}") from None
+    if not isinstance(found, Mapping):
+        raise BadInputError(f"{path}: wanted the config of this run, got {found!r}")
+    old, new = _flat(found), _flat(json.loads(text))
     different = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
     if different:
         told = ", ".join(f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in different[:3])

@@ -180,8 +180,8 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
         scores = dict(experiment.scores(sums))
         if not np.isfinite(scores["loss"]):
             raise BadInputError(
-                f"step {step}: wanted a finite validation loss, got {scores['loss']}; "
-                f"{_last_good(manager)}"
+                f"step {step}: wanted a finite loss over the {experiment.validation.length} "
+                f"examples of the validation set, got {scores['loss']}; {_last_good(manager)}"
             )
         return scores
 
@@ -195,7 +195,7 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
             scores = validate(state.variables, 0)
             journal.write(0, {f"validation/{k}": v for k, v in scores.items()})
             checkpoints.save(manager, 0, state, rates, scores)
-        note, waited, began = "", 0.0, time.perf_counter()
+        note, waited, timed, began = "", 0.0, 0, time.perf_counter()
         for step in range(start, settings.steps):
             asked = time.perf_counter()
             micro_batches = next(loaded)
@@ -203,8 +203,9 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
             rate = schedule.rate(rates, step)
             state, values, logs = step_fn(state, micro_batches, rate, jax.random.fold_in(key, step))
             _refuse_non_finite(experiment, step, values, logs, manager)
-            done = step + 1
-            note = f"energy {values.mean():.4g}"
+            done, timed = step + 1, timed + 1
+            told = ("energy", logs["energy"]) if "energy" in logs else ("loss", values)
+            note = f"{told[0]} {np.mean(told[1]):.4g}"
             bar.advance(note=note)
             if done % settings.log_every == 0:
                 now = time.perf_counter()
@@ -214,12 +215,12 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
                         "loss": float(values.mean()),
                         **{name: float(np.mean(value)) for name, value in logs.items()},
                         "rate": rate,
-                        "seconds_a_step": (now - began) / settings.log_every,
+                        "seconds_a_step": (now - began) / timed,
                         "waiting": waited / (now - began),
                     },
                 )
-                waited, began = 0.0, now
-            scores = None
+                waited, timed, began = 0.0, 0, now
+            scores, paused = None, time.perf_counter()
             if done % settings.epoch == 0 or done == settings.steps:
                 scores = validate(state.variables, done)
                 rates = schedule.update(rates, scores["loss"])
@@ -229,6 +230,7 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
             if scores or done % settings.save_every == 0:
                 _refuse_broken(state, done, manager)
                 checkpoints.save(manager, done, state, rates, scores)
+            began += time.perf_counter() - paused  # validation and saving are no part of a step
         best = manager.best_step()
         if best is not None:
             state, _ = checkpoints.restore(manager, best, state)
@@ -249,7 +251,7 @@ def _refuse_senseless(settings: Config) -> None:
     for key in ("batch", "epoch", "save_every", "log_every", "workers", "ahead", "eval_batch"):
         if settings[key] < 1:
             raise BadInputError(f"config.train.{key}: wanted at least 1, got {settings[key]}")
-    for key in ("steps", "micro", "rate", "clip", "keep_every"):
+    for key in ("seed", "steps", "micro", "rate", "clip", "keep_every"):
         if not 0 <= settings[key] < float("inf"):
             raise BadInputError(f"config.train.{key}: wanted at least 0, got {settings[key]}")
 
@@ -296,7 +298,8 @@ class _ahead:
             )
         self._experiment, self._settings, self._start = experiment, settings, start
         self._micro = micro
-        self._columns = sharding.local_share(mesh, micro, what="examples of a micro-batch")
+        key = "micro" if settings.micro else "batch"
+        self._columns = sharding.local_share(mesh, micro, what=f"config.train.{key}")
         self._sharding = sharding.along(mesh, 0)
 
     def __enter__(self) -> Iterator[list[Tree]]:

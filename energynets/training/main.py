@@ -2,10 +2,13 @@
 
 import errno
 import os
+import re
 import sys
+import traceback
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags, logging
@@ -18,6 +21,7 @@ from energynets.training.report import Report, Table, draw_training, write
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; going on if it holds one.")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_DENIED = (errno.EACCES, errno.EPERM)
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py[:variant]", lock_config=True)
 
 
@@ -45,6 +49,7 @@ def run(make: Callable[[Config], Experiment]) -> None:
     Bad input ends with one line on standard error and exit status 2; a defect keeps its traceback.
     """
     prepare_jax()
+    workdir = None
     try:
         config, workdir = _parse(sys.argv)
         train_and_report(make(config), config, workdir)
@@ -52,9 +57,13 @@ def run(make: Callable[[Config], Experiment]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno in _NO_ROOM:
+            wanted = "room on the disk"
+        elif error.errno in _DENIED and workdir is not None and _lies_in(error.filename, workdir):
+            wanted = "a run folder to read and write in"
+        else:
             raise
-        told = f"{error.filename or 'writing'}: wanted room on the disk, got: {error.strerror}"
+        told = f"{error.filename or 'writing'}: wanted {wanted}, got: {error.strerror}"
         print(f"error: {told}; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -92,6 +101,10 @@ def _plain_report(experiment: Experiment, config: Config, variables: Variables) 
     return Report("Validation", scores, {}, [Table("Scores", ["network", *columns], rows)], [])
 
 
+def _lies_in(name: Any, folder: Path) -> bool:
+    return isinstance(name, str) and Path(name).absolute().is_relative_to(folder.absolute())
+
+
 def _parse(argv: list[str]) -> tuple[Config, Path]:
     try:
         rest = flags.FLAGS(argv)
@@ -101,19 +114,60 @@ def _parse(argv: list[str]) -> tuple[Config, Path]:
             raise BadInputError("--workdir: wanted a folder for the run, got none")
         config = _CONFIG.value
         getattr(config, "is_locked", None)  # one that could not be read says so when it is used
-    except flags.Error as error:
-        raise BadInputError(" ".join(str(error).split())) from None
-    except OSError as error:
-        cause = str(error).strip().splitlines()[-1].strip()
-        raise BadInputError(f"--config: wanted a config file, got {cause}") from None
-    except SyntaxError as error:
-        place = f"{error.filename}, line {error.lineno}"
-        raise BadInputError(f"--config: wanted a config file, got {error.msg} in {place}") from None
-    except (AttributeError, KeyError, TypeError) as error:
-        # What ml_collections raises for keys that a config lacks and for values of a wrong type.
-        told = str(error.args[0] if error.args else error).replace("\\n", " ").replace("\\'", "'")
-        told = " ".join((told[1:-1] if told.startswith("''") else told).split())
-        raise BadInputError(f"--config: wanted keys that the config has, got {told}") from None
+    except BadInputError:
+        raise
+    except Exception as error:
+        refusal = _failure_of_config_file(error) or _refusal(error, argv)
+        if refusal is None:
+            raise
+        raise refusal from None
     if config is None:
         raise BadInputError("--config: wanted a config file, got none")
     return config, Path(_WORKDIR.value)
+
+
+def _failure_of_config_file(error: BaseException | None) -> BadInputError | None:
+    """What the config file itself raised, if that lies behind `error`, as one line."""
+    while error is not None:
+        frames = [
+            (frame, line)
+            for frame, line in traceback.walk_tb(error.__traceback__)
+            if frame.f_globals.get("__name__") == "config_config"  # the name it is loaded by
+        ]
+        if frames and isinstance(error, BadInputError):
+            return error
+        if frames:
+            frame, line = frames[-1]
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            return BadInputError(
+                f"--config: wanted a config file, and a variant that it has; "
+                f"{frame.f_code.co_filename}, line {line}, failed with {told}"
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _refusal(error: Exception, argv: list[str]) -> BadInputError | None:
+    """One line for what absl and ml_collections raise; none for a defect."""
+    if isinstance(error, flags.Error):
+        return BadInputError(" ".join(str(error).split()))
+    if isinstance(error, OSError):
+        cause = str(error).strip().splitlines()[-1].strip()
+        return BadInputError(f"--config: wanted a config file, got {cause}")
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}"
+        return BadInputError(f"--config: wanted a config file, got {error.msg} in {place}")
+    if not isinstance(error, AttributeError | KeyError | TypeError):
+        return None
+    # What ml_collections raises for keys that a config lacks and for values of a wrong type.
+    told = str(error.args[0] if error.args else error).replace("\\n", " ").replace("\\'", "'")
+    told = " ".join((told[1:-1] if told.startswith(("''", "\"'")) else told).split())
+    key = _overridden(told, argv)
+    return BadInputError(f"{key or '--config'}: wanted keys that the config has, got {told}")
+
+
+def _overridden(told: str, argv: list[str]) -> str | None:
+    """The whole name, such as config.train.steps, of the override that a message is about."""
+    named = re.search(r"'(\w+)'", told)
+    keys = [m[1] for a in argv if (m := re.match(r"--?(?:no)?(config\.[^=]+)", a))]
+    return next((k for k in keys if named and named[1] in k.split(".")), None)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from rich.table import Table as RichTable
+from scipy import ndimage
 
 from energynets.training.journal import as_json, console, read_metrics, write_atomically
 
@@ -112,54 +113,105 @@ def _markdown(table: Table) -> list[str]:
     return ["| " + " | ".join(_text(cell) for cell in row) + " |" for row in lines]
 
 
-def draw_training(workdir: Path) -> None:
-    """`figures/training.png`: every logged scalar of training and validation against the step."""
+def draw_training(workdir: Path, lines: Mapping[str, float] | None = None) -> None:
+    """`figures/training.png`: every logged scalar of training and validation against the step.
+
+    Validation is drawn beside what it measures in training, its loss beside the energy where that
+    is logged; `lines` gives scalars a dashed line to be compared with, such as the least value.
+    """
     plt = _pyplot()
-    records = read_metrics(workdir)
-    hidden = {"step", "seconds_a_step", "waiting"}
-    names = sorted({name for r in records for name in r} - hidden)
-    if not names:
+    lines = lines or {}
+    curves = _curves(read_metrics(workdir))
+    panels: dict[str, list[str]] = {}
+    for name in sorted(curves, key=lambda name: (name.startswith("validation/"), name)):
+        beside = name.removeprefix("validation/")
+        if name == "validation/loss" and "energy" in curves:
+            beside = "energy"
+        panels.setdefault(beside if beside in curves else name, []).append(name)
+    if not panels:
         return
-    columns = min(3, len(names))
+    columns = min(3, len(panels))
     figure, axes = plt.subplots(
-        -(-len(names) // columns),
+        -(-len(panels) // columns),
         columns,
-        figsize=(4 * columns, 3 * -(-len(names) // columns)),
+        figsize=(4 * columns, 3 * -(-len(panels) // columns)),
         squeeze=False,
         layout="constrained",
     )
-    for axis, name in zip(axes.flat, names, strict=False):
-        points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
-        axis.plot([s for s, _ in points], [v for _, v in points], linewidth=1)
-        axis.set_title(name)
+    for axis, (title, names) in zip(axes.flat, panels.items(), strict=False):
+        for name in names:
+            axis.plot(*zip(*curves[name], strict=True), linewidth=1, label=name)
+            if name in lines:
+                axis.axhline(lines[name], color="0.3", linestyle="--", label=f"{name}, exact")
+        axis.set_title(title)
         axis.set_xlabel("step")
-        values = [value for _, value in points]
-        if values and max(values) > 20 * min(values) > 0:
+        values = [value for name in names for _, value in curves[name]]
+        if min(values) > 0 and (title == "energy" or max(values) > 20 * min(values)):
             axis.set_yscale("log")
-    for axis in axes.flat[len(names) :]:
+        if len(axis.lines) > 1:
+            axis.legend(fontsize=7)
+    for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     _save(figure, workdir / "figures" / "training.png")
 
 
+def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """For each scalar its steps and values; without the loss where the energy is the same."""
+    hidden = {"step", "seconds_a_step", "waiting"}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for record in records:
+        for name in record.keys() - hidden:
+            if record[name] is not None:
+                curves.setdefault(name, []).append((record["step"], record[name]))
+    if "loss" in curves and curves["loss"] == curves.get("energy"):
+        del curves["loss"]
+    return curves
+
+
 def draw_grid(
-    path: Path, titles: Sequence[str], rows: Sequence[Sequence[Float[np.ndarray, "..."]]]
+    path: Path,
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Float[np.ndarray, "..."] | str]],
+    labels: Sequence[str] | None = None,
 ) -> None:
-    """Rows of pictures under one line of titles; H×W×3 in [0, 1], or H×W in [0, 1] as grey."""
+    """Rows of pictures under one line of titles; H×W×3 in [0, 1], or H×W in [0, 1] as grey.
+
+    A text in the place of a picture is written there; `labels` stand at the left of each row.
+    """
     plt = _pyplot()
     figure, axes = plt.subplots(
         len(rows),
         len(titles),
-        figsize=(1.8 * len(titles), 1.8 * len(rows) + 0.3),
+        figsize=(1.8 * len(titles) + (1.5 if labels else 0), 1.8 * len(rows) + 0.3),
         squeeze=False,
         layout="constrained",
     )
-    for place, axis in np.ndenumerate(axes):
-        picture = rows[place[0]][place[1]]
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    for (row, column), axis in np.ndenumerate(axes):
+        picture = rows[row][column]
+        if isinstance(picture, str):
+            axis.text(0.5, 0.5, picture, ha="center", va="center", transform=axis.transAxes)
+        else:
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.axis("off")
-        if place[0] == 0:
-            axis.set_title(titles[place[1]], fontsize=8)
+        if row == 0:
+            axis.set_title(titles[column], fontsize=8)
+        if column == 0 and labels:
+            place = {"ha": "right", "va": "center", "transform": axis.transAxes}
+            axis.text(-0.05, 0.5, labels[row], fontsize=7, **place)
     _save(figure, path)
+
+
+def outlined(
+    image: Float[np.ndarray, "h w 3"], strokes: Bool[np.ndarray, "h w"], colours: Any
+) -> Float[np.ndarray, "H W 3"]:
+    """The image, enlarged, with `colours` (H×W×3 or one) on the strokes and a black outline."""
+    times = max(2, 256 // max(image.shape[:2]))
+    colours = np.broadcast_to(colours, image.shape)
+    image, strokes, colours = (
+        a.repeat(times, 0).repeat(times, 1) for a in (image, strokes, colours)
+    )
+    near = ndimage.binary_dilation(strokes, np.ones((3, 3)))
+    return np.where(strokes[..., None], colours, np.where(near[..., None], 0.0, image))
 
 
 def label_colours(count: int) -> Float[np.ndarray, "256 3"]:

@@ -10,7 +10,7 @@ from energynets.errors import BadInputError
 
 
 class Made:
-    """Pictures of which some cannot be read ("broken") and some have no seeds ("bare")."""
+    """Pictures that cannot be read ("broken"), without seeds ("bare"), of bad mask ("masked")."""
 
     classes = 3
 
@@ -26,6 +26,8 @@ class Made:
         return f"picture-{index}"
 
     def mask(self, index):
+        if self.kinds[index] == "masked":
+            raise BadInputError(f"masks/{self.name(index)}: wanted a mask, got half of one")
         return np.full((2, 2), index, np.uint8)
 
     def __getitem__(self, index):
@@ -56,6 +58,21 @@ def test_faults_come_in_order_with_what_is_wrong():
         (2, None),
         (3, "picture-3: wanted at least one seed, got a picture without seeds"),
     ]
+
+
+def test_a_picture_without_seeds_is_a_fault_only_where_they_are_needed():
+    assert list(faults(Made("bare"), needs_seeds=False)) == [(0, None)]
+    [(_, told)] = faults(Made("bare"), place=lambda name: f"scribbles/{name}.png")
+    assert told is not None and told.startswith("scribbles/picture-0.png: wanted at least one seed")
+
+
+def test_masks_are_looked_at_only_where_that_is_asked_for():
+    source = Made("masked", "good")
+    assert checked(source, skip_broken=False)[0] is source
+    with pytest.raises(BadInputError, match=r"^masks/picture-0: wanted a mask"):
+        checked(source, skip_broken=False, masks=True)
+    found, broken = checked(source, skip_broken=True, masks=True)
+    assert len(found) == 1 and broken == ["masks/picture-0: wanted a mask, got half of one"]
 
 
 @pytest.mark.parametrize(

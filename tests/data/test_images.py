@@ -165,7 +165,19 @@ def claim(width, height):
 def test_a_picture_that_claims_to_be_vast_is_refused_before_it_is_decoded(tmp_path, recwarn):
     path = tmp_path / "bomb.png"
     path.write_bytes(claim(30_000, 30_000))
-    with pytest.raises(BadInputError, match=r"bomb\.png: wanted an image of sane size, got"):
+    with pytest.raises(BadInputError, match=r"bomb\.png: wanted .* at most 50000000 pixels, got"):
+        images.read_image(path)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("height", [5_001, 14_000, 17_896])
+def test_our_limit_is_reached_before_pillows(tmp_path, recwarn, height):
+    path = tmp_path / "large.png"
+    path.write_bytes(claim(10_000, height))
+    told = rf"large\.png: wanted .* at most 50000000 pixels, got 10000×{height}$"
+    if 10_000 * height > 2 * Image.MAX_IMAGE_PIXELS:  # Pillow counts, before the size is known
+        told = r"large\.png: wanted .* at most 50000000 pixels, got: Image size \(178960000"
+    with pytest.raises(BadInputError, match=told):
         images.read_image(path)
     assert not recwarn.list
 

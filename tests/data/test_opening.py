@@ -57,10 +57,37 @@ def test_seeds_can_be_made_from_masks(root):
     assert set(np.unique(source[0].seeds)) == {0, 1, 255}
 
 
-def test_pictures_without_scribbles_are_refused_by_name(root):
+@pytest.mark.parametrize("made", ["scribbles", "masks"])
+def test_a_folder_that_seeds_need_is_named_and_nothing_else_recommended(root, made):
+    shutil.rmtree(root / made)
+    with pytest.raises(BadInputError, match=rf"/{made}: wanted a folder of {made}, got") as told:
+        opening.open_source(settings(source="folder", root=str(root), seeds=made), "train")
+    assert "skip_broken" not in str(told.value)
+
+
+def test_the_scribbles_without_a_seed_are_named_by_file(root):
+    Image.fromarray(np.full((20, 20), 255, np.uint8)).save(root / "scribbles" / "two.png")
+    with pytest.raises(BadInputError, match=r"/scribbles/two\.png: wanted at least one seed"):
+        opening.open_source(settings(source="folder", root=str(root), classes=2), "train")
+
+
+@pytest.mark.parametrize("made", ["scribbles", "masks"])
+def test_a_task_without_seeds_needs_neither_scribbles_nor_masks(root, made):
     shutil.rmtree(root / "scribbles")
-    with pytest.raises(BadInputError, match=r"^one: wanted at least one seed"):
-        opening.open_source(settings(source="folder", root=str(root)), "train")
+    shutil.rmtree(root / "masks")
+    wanted = settings(source="folder", root=str(root), classes=2, seeds=made)
+    source, broken = opening.open_source(wanted, "train", needs_seeds=False)
+    assert len(source) == 3 and broken == []
+
+
+def test_masks_are_read_beforehand_where_that_is_asked_for(root):
+    Image.fromarray(np.zeros((10, 20), np.uint8)).save(root / "masks" / "two.png")
+    wanted = settings(source="folder", root=str(root), classes=2)
+    assert len(opening.open_source(wanted, "train")[0]) == 3
+    with pytest.raises(BadInputError, match=r"masks/two\.png: wanted the size of its image"):
+        opening.open_source(wanted, "train", masks=True)
+    source, broken = opening.open_source({**wanted, "skip_broken": True}, "train", masks=True)
+    assert [source.name(i) for i in range(len(source))] == ["one", "three"] and len(broken) == 1
 
 
 def test_a_truncated_picture_is_named_or_left_out(root):
@@ -79,6 +106,8 @@ def test_a_truncated_picture_is_named_or_left_out(root):
     [
         ({"source": "web"}, r"config\.data\.source: wanted embedded, folder or tfds, got 'web'"),
         ({"seeds": "dots"}, r"config\.data\.seeds: wanted scribbles or masks, got 'dots'"),
+        ({"classes": 0}, r"config\.data\.classes: wanted 1 to 255, got 0"),
+        ({"classes": 256}, r"config\.data\.classes: wanted 1 to 255, got 256"),
         ({"source": "folder", "root": "nowhere"}, r"nowhere/images: wanted a folder of images"),
     ],
 )
@@ -93,5 +122,5 @@ def test_an_unknown_split_of_the_embedded_pictures_is_refused():
 
 
 def test_an_unprepared_tfds_data_set_is_refused_by_name(tmp_path):
-    with pytest.raises(BadInputError, match=r"oxford_iiit_pet"):
+    with pytest.raises(BadInputError, match=r"^pet_segmentation\[train\]: wanted a data set"):
         opening.open_source(settings(source="tfds", root=str(tmp_path), classes=2), "train")

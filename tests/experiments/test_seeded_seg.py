@@ -1,5 +1,6 @@
 import json
 import random
+import re
 import shutil
 import time
 
@@ -82,6 +83,10 @@ def test_smoke_trains_and_reports(tmp_path):
     records = read_metrics(tmp_path)
     assert [r["step"] for r in records if "loss" in r] == [1, 2, 3, 4]
     assert [r["step"] for r in records if "validation/mean_iou" in r] == [0, 2, 4]
+    assert "## Energy a pixel" in text
+    row = r"\| {} \| float{} \| [\d.e-]+ \| [\d.e+-]+ \|"
+    assert re.search(row.format("network", 32), text)
+    assert re.search(row.format("exact, beta 1000", 64), text)
     weights = pretrained.load(tmp_path / "weights.safetensors")
     assert weights.about["scores"]["network"] == found["network"]
     assert weights.about["config"]["train"]["steps"] == 4
@@ -182,7 +187,7 @@ def test_a_run_can_start_from_the_weights_of_another(root, tmp_path):
 
 def test_a_picture_without_seeds_is_named_before_anything_is_written(root):
     Image.fromarray(np.full((32, 32), 255, np.uint8)).save(root / "scribbles" / "c.png")
-    with pytest.raises(BadInputError, match=r"^c: wanted at least one seed"):
+    with pytest.raises(BadInputError, match=r"scribbles/c\.png: wanted at least one seed"):
         seeded_seg.make(on(root))
 
 
@@ -234,3 +239,137 @@ def test_every_variant_has_the_keys_of_the_full_one():
         assert set(keys(seeded_seg.get_config(variant))) == full
     with pytest.raises(BadInputError, match=r"variant: wanted full, .* got 'tiny'"):
         seeded_seg.get_config("tiny")
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "told"),
+    [
+        ("report", {"split": "nosuch"}, r"nosuch\.txt: wanted a list"),
+        ("report", {"root": "/nope"}, r"/nope/images: wanted a folder"),
+        ("report", {"betas": ()}, r"config\.report\.betas: wanted one finite .* got \(\)"),
+        ("report", {"betas": ("a",)}, r"config\.report\.betas: wanted one finite"),
+        ("report", {"betas": (-1.0,)}, r"config\.report\.betas: wanted one finite"),
+        ("report", {"betas": (float("nan"),)}, r"config\.report\.betas: wanted one finite"),
+        ("report", {"pictures": -1}, r"config\.report\.pictures: wanted .* at least 0, got -1"),
+        ("data", {"classes": 300}, r"config\.data\.classes: wanted 1 to 255, got 300"),
+        ("data", {"crop": 1.5}, r"config\.data\.crop: wanted .* from 0 to 1, got 1\.5"),
+        ("data", {"validation_count": -1}, r"config\.data\.validation_count: .* at least 0, got"),
+        ("data", {"labels": 0}, r"config\.data\.labels: wanted .* at least 1, got 0"),
+        ("data", {"validation_labels": 0}, r"config\.data\.validation_labels: .* at least 1, got"),
+        ("data", {"hide": -0.1}, r"config\.data\.hide: wanted .* from 0 to 1, got -0\.1"),
+        ("data", {"hide_least": 2.0}, r"config\.data\.hide_least: wanted .* from 0 to 1"),
+        ("data", {"size": 0}, r"config\.data\.size: wanted .* at least 1, got 0"),
+        ("data", {"small_size": 0}, r"config\.data\.small_size: wanted .* at least 1, got 0"),
+        ("data", {"small_steps": -1}, r"config\.data\.small_steps: wanted .* at least 0, got -1"),
+        ("loss", {"beta": float("nan")}, r"config\.loss\.beta: wanted a finite .* got nan"),
+        ("loss", {"seed_weight": -1.0}, r"config\.loss\.seed_weight: .* at least 0, got -1"),
+        ("loss", {"floor": float("inf")}, r"config\.loss\.floor: wanted a finite .* got inf"),
+        ("loss", {"cross_entropy": -1.0}, r"config\.loss\.cross_entropy: .* at least 0, got -1"),
+        ("loss", {"supervised": -1.0}, r"config\.loss\.supervised: .* at least 0, got -1"),
+        ("loss", {"labelled": 1.1}, r"config\.loss\.labelled: wanted .* from 0 to 1, got 1\.1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_training(root, part, values, told):
+    with pytest.raises(BadInputError, match=told):
+        seeded_seg.make(on(root, **{part: values}))
+
+
+def test_masks_to_be_measured_on_are_read_before_training_and_those_of_training_are_not(root):
+    def damage(name):
+        Image.fromarray(np.zeros((16, 32), np.uint8)).save(root / "masks" / f"{name}.png")
+
+    damage("a")
+    seeded_seg.make(on(root))
+    (root / "test.txt").write_text("e\na\n")
+    with pytest.raises(BadInputError, match=r"masks/a\.png: wanted the size of its image"):
+        seeded_seg.make(on(root, report={"split": "test"}))
+    damage("f")
+    with pytest.raises(BadInputError, match=r"masks/f\.png: wanted the size of its image"):
+        seeded_seg.make(on(root))
+
+
+def test_a_report_without_pictures_on_another_split_works(root, tmp_path):
+    (root / "test.txt").write_text("a\nb\ne\n")
+    config = on(root, report={"split": "test", "pictures": 0}, train={"steps": 2})
+    main.train_and_report(seeded_seg.make(config), config, tmp_path / "run")
+    assert scores(tmp_path / "run")["pictures"] == 3
+    assert [p.name for p in (tmp_path / "run" / "figures").iterdir()] == ["training.png"]
+
+
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("loss", {"grayscale": True}),
+        ("loss", {"cross_entropy": 1.0}),
+        ("data", {"small_steps": 1, "small_size": 8}),
+        ("data", {"seeds": "masks"}),
+    ],
+)
+def test_each_choice_trains_and_changes_the_weights(root, tmp_path, part, values):
+    steps = {"steps": 2, "epoch": 2}
+    plain = trained(on(root, train=steps), tmp_path / "plain")
+    config = on(root, train=steps, **{part: values})
+    experiment = seeded_seg.make(config)
+    sizes = [experiment.example(step, 0).image.shape for step in range(2)]
+    assert sizes == [(8, 8, 3) if "small_steps" in values else (16, 16, 3), (16, 16, 3)]
+    assert not same(loop.train(experiment, config, tmp_path / "run"), plain)
+
+
+def test_the_loss_is_the_energy_of_grey_values_plus_the_weighted_cross_entropy(root):
+    def parts(**changed):
+        config = on(root, loss=changed, data={"hide": 0.0})
+        experiment = seeded_seg.make(config)
+        batch = jax.tree.map(lambda a: a[None], experiment.example(0, 0))
+        variables = experiment.init(jax.random.key(0))
+        loss = experiment.loss(variables, batch, jax.random.key(0))
+        return float(loss.values[0]), float(loss.logs["energy"][0])
+
+    value, energy = parts()
+    assert value == energy
+    grey, _ = parts(grayscale=True)
+    assert grey != energy
+    once, twice = (parts(cross_entropy=weight) for weight in (1.0, 2.0))
+    assert once[1] == twice[1] == energy and once[0] > energy
+    # Float32 rounds sums of this size to some parts in 10⁷.
+    np.testing.assert_allclose(twice[0] - energy, 2 * (once[0] - energy), rtol=1e-3)
+
+
+def test_the_timed_problem_is_that_of_the_loss_with_the_labels_that_are_there(root, monkeypatch):
+    seen = []
+
+    def solve(problem, **weights):
+        seen.append((problem, weights))
+        return 0
+
+    monkeypatch.setattr(seeded_seg.solver, "solve", solve)
+    loss = {"grayscale": True, "seed_weight": 3.0, "floor": 0.01}
+    config = on(root, loss=loss)
+    picture = seeded_seg.open_source(config.data, "val")[0]
+    example = seeded_seg.whole(picture, 16, 4, np.arange(4, dtype=np.int32))  # two of them seeded
+    timing = seeded_seg.measure_speed(example, config, lambda *inputs: 0, {})
+    problem, weights = seen[0]
+    assert timing["labels"] == 2 and problem.seeds.shape == (16, 16, 2)
+    assert weights == {"beta": 100.0, "seed_weight": 3.0, "floor": 0.01}
+    assert problem.image.dtype == np.float64
+    assert problem.image.shape[-1] == 1 or (problem.image.std(-1) == 0).all()
+
+
+def test_labels_that_were_left_out_are_told_of(root, tmp_path):
+    config = on(root, data={"validation_labels": 1}, train={"steps": 0})
+    main.train_and_report(seeded_seg.make(config), config, tmp_path)
+    told = "2 pictures have seeds of more than 1 labels (config.data.validation_labels)"
+    assert told in (tmp_path / "report.md").read_text()
+
+
+def test_the_drawn_probability_is_that_of_a_label_in_front(root):
+    picture = seeded_seg.open_source(on(root).data, "val")[0]
+    example = seeded_seg.whole(picture, 16, 3, None)
+    answer = np.stack([np.full((16, 16), p) for p in (0.1, 0.2, 0.7)], -1)
+    answers, maps = ({"exact": a, "network": a} for a in (answer, np.zeros((16, 16), np.uint8)))
+    shown, label = seeded_seg.panel(example, answers, maps, "exact", None, 2)
+    assert label == 1
+    plane = list(example.labels).index(1)
+    np.testing.assert_array_equal(shown[1], answer[..., plane])
+    assert shown[3] == "no mask"
+    strokes = np.asarray(shown[0])[(np.asarray(shown[0]) == 1).all(-1)]
+    assert len(strokes)  # seeds of label 0 are white, not black

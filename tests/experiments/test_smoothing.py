@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import scipy.sparse as sparse
 from jax.test_util import check_grads
+from PIL import Image
 
 from energynets.training.main import train_and_report
 from experiments import smoothing
@@ -55,3 +56,18 @@ def test_it_trains_in_the_common_loop_and_a_supervised_loss_is_one_line_of_confi
         weights.append((folder / "report.json").read_text().split('"timing"')[0])
         assert np.isfinite(loss.values).all()
     assert weights[0] != weights[1]
+
+
+def test_pictures_without_seeds_do_and_a_broken_one_is_told(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    for name in ("a", "b", "c"):
+        Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(tmp_path / "images" / f"{name}.png")
+    (tmp_path / "images" / "b.png").write_bytes(b"")
+    (tmp_path / "train.txt").write_text("a\nb\nc\n")
+    (tmp_path / "val.txt").write_text("c\n")
+    config = smoothing.get_config("smoke")
+    config.data.update({"source": "folder", "root": str(tmp_path), "skip_broken": True})
+    experiment = smoothing.make(config)
+    assert [experiment.name(0, row) for row in range(2)] == ["a", "c"]
+    told = capsys.readouterr().out
+    assert "left out: " in told and "b.png" in told and "1 of 3 pictures left out" in told

@@ -109,6 +109,18 @@ def test_the_relu_after_the_dilated_convolution_can_be_left_out():
     assert abs(difference).max() > 1e-3
 
 
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+@pytest.mark.parametrize("on_output", [True, False])
+def test_no_bias_stands_before_a_norm_that_takes_it_away(norm, on_output):
+    params = made(Dilated(2, blocks=1, width=8, norm=norm, norm_on_output=on_output))["params"]
+    convolutions = {name: "bias" in of for name, of in params.items() if name.startswith("Conv")}
+    biased = [f"Conv_{n}" for n in range(5)] if norm == "none" else []
+    assert len(convolutions) == 5
+    if not on_output and norm != "none":
+        biased = ["Conv_4"]
+    assert [name for name, has_bias in sorted(convolutions.items()) if has_bias] == biased
+
+
 def test_the_scores_are_normalised_where_the_authors_code_does():
     image = noise(4, 8, 8, 3)
     network = Dilated(2, blocks=1, width=4, norm_on_output=True)

@@ -94,3 +94,19 @@ def test_parameters_stay_float32_where_the_computation_is_not():
     # bfloat16 keeps 8 bits.
     np.testing.assert_allclose(half, full, atol=0.05 * abs(full).max())
     assert (half != full).any()
+
+
+@pytest.mark.parametrize("width", [8, 16, 24])
+def test_no_convolution_has_a_bias_that_the_norm_takes_away(width):
+    network = Pyramid(1, (width,))
+    image = noise(2, 8, 8, 3)
+    variables = made(network, image.shape)
+
+    def loss(params):
+        return (network.apply({"params": params}, image, train=True) ** 2).mean()
+
+    slopes = jax.jit(jax.grad(loss))(variables["params"])["PyramidFeatures_0"]
+    inside = [slopes[f"Conv_{n}"] for n in (1, 2)]  # of the residual block
+    # Rounding alone gives a bias without effect a slope of some 1e-7 of the kernel's.
+    for slope in inside:
+        assert abs(slope["bias"]).max() > 1e-3 * abs(slope["kernel"]).max()

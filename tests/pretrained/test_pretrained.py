@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -151,8 +152,34 @@ def test_a_missing_file_is_refused_and_the_names_are_told(tmp_path):
         pretrained.load(tmp_path)
 
 
+@pytest.mark.parametrize("trunk", ["pyramid", "dilated"])
+def test_a_checkpoint_of_a_fixed_number_of_labels_loads_whatever_the_config_says(tmp_path, trunk):
+    settings = {**DILATED, "trunk": trunk, "widths": (8, 8)}
+    network, variables = fresh(settings)
+    folder = tmp_path / "checkpoints" / "7"
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "state", {"variables": variables})
+    config = {"network": settings, "data": {"classes": 21}}  # embedded pictures know theirs
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    trained = pretrained.load(folder)
+    assert trained.settings["classes"] == 3 and trained.about["step"] == "7"
+    expected = jax.jit(partial(network.apply, train=False))(variables, *inputs())
+    np.testing.assert_array_equal(trained(*inputs()), expected)
+
+
+def test_a_checkpoint_without_its_config_is_refused(tmp_path):
+    folder = tmp_path / "checkpoints" / "7"
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "state", {"variables": fresh()[1]})
+    with pytest.raises(BadInputError, match=r"config\.json: wanted the config of a run"):
+        pretrained.load(folder)
+
+
 def test_every_shipped_name_loads_and_works():
     assert pretrained.names() == sorted(pretrained.names())
+    assert "seeded_seg" in pretrained.names()
+    shipped = Path(pretrained.__file__).parent
+    assert (shipped / "seeded_seg.safetensors").stat().st_size < 2e6
     for name in pretrained.names():
         answer = pretrained.load(name)(*inputs())
         np.testing.assert_allclose(answer.sum(-1), 1, atol=1e-5)

@@ -1,10 +1,14 @@
+import errno
 import json
+import os
+import re
 import shutil
 
 import pytest
 from ml_collections import ConfigDict
 
 from energynets.errors import BadInputError
+from energynets.training import claim as module
 from energynets.training.claim import claim
 
 
@@ -51,3 +55,30 @@ def test_a_file_is_no_run_folder(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(BadInputError, match=r"run: wanted a run folder, got: File exists$"):
         claim(tmp_path / "run", config())
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_folder_that_may_not_be_written_is_refused_by_name(tmp_path, monkeypatch, number):
+    def denied(path, text):
+        raise OSError(number, os.strerror(number), str(path.with_name(".config.json.x1")))
+
+    monkeypatch.setattr(module, "write_atomically", denied)
+    told = f"{tmp_path / 'config.json'}: wanted a run folder to read and write in, got: "
+    with pytest.raises(BadInputError, match=f"^{re.escape(told + os.strerror(number))}$"):
+        claim(tmp_path, config())
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"rate": 0.1', b"3", b"\xff\xfe\x00", b"[]"])
+def test_a_damaged_config_is_refused_by_name(tmp_path, damaged):
+    (tmp_path / "config.json").write_bytes(damaged)
+    told = rf"^{re.escape(str(tmp_path / 'config.json'))}: wanted the config of this run, got"
+    with pytest.raises(BadInputError, match=told) as error:
+        claim(tmp_path, config())
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "config.json").read_bytes() == damaged
+
+
+def test_a_config_that_is_a_folder_is_refused_by_name(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(BadInputError, match=r"config\.json: wanted a run folder to read and write"):
+        claim(tmp_path, config())

@@ -3,6 +3,7 @@ import random
 import threading
 import time
 from contextlib import closing
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -223,7 +224,8 @@ def test_a_validation_loss_that_is_not_finite_stops_as_well(tmp_path):
     experiment = tiny.make(settings)
     bad = Evaluation(2, lambda index: {"x": np.full(3, np.nan), "y": np.zeros(2)})
     with pytest.raises(
-        BadInputError, match=r"step 0: wanted a finite validation loss, got nan; there is no check"
+        BadInputError,
+        match=r"step 0: .* loss over the 2 examples of the validation set, got nan; there is no",
     ):
         loop.train(experiment._replace(validation=bad), settings, tmp_path)
 
@@ -319,6 +321,42 @@ def test_eight_devices_and_two_processes_equal_one(tmp_path):
     assert (tmp_path / "two" / "process_1.log").exists()
 
 
+DEVICES = """
+import sys
+from pathlib import Path
+import jax, numpy as np
+from energynets.training import loop, sharding
+from energynets.training.journal import read_metrics
+from experiments import seeded_seg
+
+config = seeded_seg.get_config("smoke")
+config.network.update(eval(sys.argv[2]))
+config.train.update({"steps": 6, "epoch": 6, "schedule": "constant", "rate": 1e-3})
+experiment, make_mesh = seeded_seg.make(config), sharding.make_mesh
+ends = []
+for count in (1, 2):
+    sharding.make_mesh = lambda: make_mesh(jax.devices()[:count])
+    workdir = Path(sys.argv[1]) / str(count)
+    variables = loop.train(experiment, config, workdir)
+    losses = [r["validation/loss"] for r in read_metrics(workdir) if "validation/loss" in r]
+    ends.append((variables, losses))
+assert len(losses) == 2 and losses[1] < losses[0], losses  # the variables are not the first ones
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=ATOL), *ends)
+""".replace("ATOL", "2e-5")  # a fiftieth of what Adam moves by in a step that is noise alone
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"head": "classes", "trunk": "dilated", "norm": "batch", "blocks": 2, "width": 8},
+        {"trunk": "propagation", "widths": (8, 8)},
+    ],
+    ids=lambda network: network["trunk"],
+)
+def test_networks_end_with_the_same_weights_on_one_device_and_on_two(tmp_path, network):
+    run("-c", DEVICES, tmp_path, network, devices=2)
+
+
 def test_another_config_in_the_same_folder_is_refused_by_its_key(tmp_path):
     trained(tmp_path, steps=1)
     with pytest.raises(BadInputError, match=r"config\.train\.rate was 0\.01, now 0\.02$"):
@@ -339,12 +377,24 @@ def test_another_config_in_the_same_folder_is_refused_by_its_key(tmp_path):
         ({"eval_batch": -1}, r"config\.train\.eval_batch: wanted at least 1, got -1"),
         ({"steps": -1}, r"config\.train\.steps: wanted at least 0, got -1"),
         ({"micro": -2}, r"config\.train\.micro: wanted at least 0, got -2"),
+        ({"seed": -1}, r"config\.train\.seed: wanted at least 0, got -1"),
         ({"rate": float("nan")}, r"config\.train\.rate: wanted at least 0, got nan"),
     ],
 )
 def test_a_senseless_setting_is_refused_before_anything_is_written(tmp_path, changed, told):
     with pytest.raises(BadInputError, match=told):
         trained(tmp_path / "run", **changed)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("micro", "key"), [(0, "batch"), (8, "micro")])
+def test_a_batch_that_the_devices_cannot_share_is_refused_by_its_key(
+    tmp_path, monkeypatch, micro, key
+):
+    three = SimpleNamespace(size=3, devices=jax.devices()[:1] * 3)
+    monkeypatch.setattr(sharding, "make_mesh", lambda: three)
+    with pytest.raises(BadInputError, match=rf"^config\.train\.{key}: wanted a multiple .* got 8$"):
+        trained(tmp_path / "run", eval_batch=9, micro=micro)
     assert not (tmp_path / "run").exists()
 
 
@@ -383,6 +433,49 @@ def test_waiting_for_data_is_logged_as_a_share_of_the_time(tmp_path):
     )
     assert len(slow) == 4 and all(0 <= share <= 1 for share in slow + fast)
     assert max(slow) > 0.5
+
+
+def test_the_time_of_a_step_leaves_out_validation_and_saving_also_after_a_cut(
+    tmp_path, monkeypatch
+):
+    clock = 0.0
+
+    def lasting(seconds, function):
+        def longer(*arguments, **how):
+            nonlocal clock
+            clock += seconds
+            return function(*arguments, **how)
+
+        return longer
+
+    make_step = loop.make_step
+    monkeypatch.setattr(loop, "make_step", lambda *a, **how: lasting(1.0, make_step(*a, **how)))
+    monkeypatch.setattr(loop, "evaluate", lasting(100.0, loop.evaluate))
+    monkeypatch.setattr(checkpoints, "save", lasting(1000.0, checkpoints.save))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock))
+    settings = config(log_every=3, epoch=2, save_every=1)
+    interrupted(settings, tmp_path, 5)
+    loop.train(tiny.make(settings), settings, tmp_path)
+    times = {r["step"]: r["seconds_a_step"] for r in read_metrics(tmp_path) if "loss" in r}
+    assert times == {3: 1.0, 6: 1.0, 9: 1.0, 12: 1.0}  # step 6 is the first after the cut at 5
+
+
+@pytest.mark.parametrize(("log", "told"), [("energy", "energy 7"), ("squares", "loss 3")])
+def test_what_is_shown_is_the_energy_where_the_task_logs_one_or_else_the_loss(
+    tmp_path, monkeypatch, log, told
+):
+    lines = []
+    monkeypatch.setattr(loop.console, "print", lines.append)
+    settings = config(steps=1)
+    experiment = tiny.make(settings)
+
+    def loss(variables, batch, key):
+        made = experiment.loss(variables, batch, key)
+        flat = made.values * 0
+        return made._replace(values=flat + 3, logs={log: flat + 7})
+
+    loop.train(experiment._replace(loss=loss), settings, tmp_path)
+    assert [line.split(":")[1].strip().removesuffix("  validation") for line in lines] == [told]
 
 
 def test_what_is_logged_is_the_mean_over_the_batch(tmp_path):

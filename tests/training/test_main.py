@@ -41,7 +41,7 @@ def refusal(err):
     """The one line that stands on standard error."""
     lines = err.splitlines()
     assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
+    assert lines[0].startswith("error: ") and "Traceback" not in err
     return lines[0].removeprefix("error: ")
 
 
@@ -68,8 +68,14 @@ def test_config_and_workdir_come_from_the_command_line(parse, tmp_path):
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("--config.train.stepps=3", 'got \'stepps\' Did you mean "steps" instead of "stepps"'),
-        ("--config.nothing=3", r"--config: wanted keys that the config has, got .*'nothing'"),
+        (
+            "--config.train.stepps=3",
+            r"^config\.train\.stepps: wanted keys that the config has, got 'stepps' Did you mean "
+            '"steps" instead of "stepps"',
+        ),
+        ("--config.trian.steps=3", r"^config\.trian\.steps: wanted keys .*\"train\" instead"),
+        ("--noconfig.data.skip_brokn", r"^config\.data\.skip_brokn: wanted keys"),
+        ("--config.nothing=3", r"^config\.nothing: wanted keys that the config has, got 'nothing'"),
         ("--config.train.steps.more=3", r"steps"),
         ("--config.train.steps=abc", r"--config\.train\.steps=abc: .*'abc'"),
         ("--config.train.steps=1.5", r"--config\.train\.steps=1\.5: .*'1\.5'"),
@@ -85,7 +91,7 @@ def test_config_and_workdir_come_from_the_command_line(parse, tmp_path):
 def test_a_bad_argument_is_refused_in_one_line(parse, argument, told):
     with pytest.raises(BadInputError, match=told) as error:
         parse(SMOKE, "--workdir=run", argument)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
 
 
 def test_a_missing_workdir_is_refused(parse):
@@ -114,12 +120,36 @@ def test_what_is_no_config_is_refused(parse, tmp_path, text, told):
     for override in ([], ["--config.rate=1"]):
         with pytest.raises(BadInputError, match=told) as error:
             parse(f"--config={path}", "--workdir=run", *override)
-        assert "\n" not in str(error.value)
+        assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
 
 
-def test_an_unknown_variant_is_refused(parse):
-    with pytest.raises(BadInputError, match=r"variant: wanted full, .* got 'smokee'"):
-        parse(f"{SMOKE}e", "--workdir=run")
+def test_an_unknown_variant_is_refused_in_the_tasks_own_words(parse):
+    told = r"^variant: wanted full, quickstart, smoke or paper, got 'smokee'$"
+    for override in ([], ["--config.train.steps=3"]):
+        with pytest.raises(BadInputError, match=told):
+            parse(f"{SMOKE}e", "--workdir=run", *override)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("{'full': 1}[variant]", r"KeyError: 'smok'$"),
+        ("int(variant)", r"ValueError: invalid literal for int\(\) .* 'smok'$"),
+        ("variant + 1", r"TypeError: can only concatenate .*$"),
+        ("variant.steps", r"AttributeError: 'str' object has no attribute 'steps'$"),
+        ("open('nowhere.txt')", r"FileNotFoundError: .* 'nowhere\.txt'$"),
+        ("import_me", r"NameError: name 'import_me' is not defined$"),
+        ("__import__('no_such_module')", r"ModuleNotFoundError: No module named 'no_such_module'$"),
+        ("1 / 0", r"ZeroDivisionError: division by zero$"),
+    ],
+)
+def test_a_failure_inside_the_config_file_is_told_as_one(parse, tmp_path, line, told):
+    path = tmp_path / "mine.py"
+    path.write_text(f"def get_config(variant):\n    {line}\n")
+    start = r"^--config: wanted a config file, and a variant that it has; .*mine\.py, line 2, "
+    with pytest.raises(BadInputError, match=start + "failed with " + told) as error:
+        parse(f"--config={path}:smok", "--workdir=run")
+    assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +229,23 @@ def test_no_room_for_anything_but_a_checkpoint_is_told_too(monkeypatch, tmp_path
         "the same command goes on from the last checkpoint"
     )
     monkeypatch.setattr(main, "train_and_report", denied)
-    with pytest.raises(PermissionError):
+    with pytest.raises(PermissionError):  # of nothing in the run folder: a defect
         main.run(lambda config: None)
+
+
+@pytest.mark.parametrize("name", ["run/checkpoints/4", str(Path("run/report.json").absolute())])
+@pytest.mark.parametrize("number", [1, 13])
+def test_a_run_folder_that_may_not_be_written_is_told_too(monkeypatch, capsys, name, number):
+    def denied(experiment, config, workdir):
+        raise PermissionError(number, "Not for you", name)
+
+    monkeypatch.setattr(main, "_parse", lambda argv: (None, Path("run")))
+    monkeypatch.setattr(main, "train_and_report", denied)
+    with pytest.raises(SystemExit) as ended:
+        main.run(lambda config: None)
+    assert ended.value.code == 2
+    told = f"{name}: wanted a run folder to read and write in, got: Not for you"
+    assert refusal(capsys.readouterr().err).startswith(told)
 
 
 def test_a_task_without_a_report_of_its_own_is_given_a_plain_one(tmp_path):
