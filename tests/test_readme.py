@@ -32,7 +32,7 @@ def test_every_key_that_the_readme_names_is_one_of_the_config():
 
     config = seeded_seg.get_config()
     # Flags, and the first column of the table; `config.train.update(` of the listing is no key.
-    table = "\n".join(re.findall(r"^\| ([^|]+) \|", README, re.M))
+    table = "\n".join(re.findall(r"^\| (`config[^|]+) \|", README, re.M))
     flags = re.findall(r"--config\.(\w+)\.(\w+)", README)
     keys = re.findall(r"`config\.(\w+)\.(\w+)`", table)
     assert flags and len(keys) >= table.count("`") // 2 >= 9
