@@ -24,7 +24,8 @@ class Picture(NamedTuple):
 
 @runtime_checkable  # so that a test can check a signature that names it
 class Source(Protocol):
-    """Pictures by index. Training calls only `source[i]`; `mask` is for reports.
+    """Pictures by index. Training calls only `source[i]`, unless a
+    supervised loss is asked for; `mask` is for reports.
 
     Reading an index twice gives the same arrays, in any order and from any thread: a source keeps
     no iterator.
