@@ -10,6 +10,7 @@ from energynets.energies.random_walker import edge_weights, energy
 from energynets.seeded import Seeded
 from energynets.solvers import block_tridiagonal
 from energynets.solvers.solution import Solution
+from energynets.solvers.stencil import Stencil
 
 Scalar = float | Float[Array, ""]
 
@@ -94,6 +95,21 @@ def solve(
     error = jax.lax.stop_gradient(rhs - matvec(value)) / system.diagonal[..., None]
     residual = jnp.nan_to_num(jnp.abs(error).max(), nan=jnp.inf)
     return Solution(_probabilities(value), residual, steps, settled & (residual <= tol))
+
+
+def stencil(
+    inputs: Seeded, *, beta: Scalar = 1000.0, seed_weight: Scalar = 1.0, floor: Scalar = 1e-6
+) -> Stencil:
+    """L + λQ, half the second derivative of `energies.random_walker.energy`, for each label alike.
+
+    Ranges as in `solve`. No conductance is negative.
+    """
+    image, seeds = inputs
+    right = edge_weights(image, 1, beta=beta, floor=floor)
+    down = edge_weights(image, 0, beta=beta, floor=floor)
+    none = jnp.zeros_like(right, shape=image.shape[:2])
+    right, down = jnp.pad(right, ((0, 0), (0, 1))), jnp.pad(down, ((0, 1), (0, 0)))
+    return Stencil(seed_weight * seeds.sum(-1), jnp.stack([right, none, down, none]))
 
 
 class _System(NamedTuple):

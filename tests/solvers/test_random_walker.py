@@ -10,7 +10,8 @@ import skimage.transform
 from energynets.energies.random_walker import energy
 from energynets.seeded import Seeded
 from energynets.solvers import block_tridiagonal
-from energynets.solvers.random_walker import solve
+from energynets.solvers.random_walker import solve, stencil
+from energynets.solvers.stencil import apply
 
 # One shape for most tests, so that little is compiled: wide, and no multiple of anything.
 SHAPE = (19, 37)
@@ -317,3 +318,14 @@ def test_the_inverse_of_conductances_is_numpys(size):
         ours = block_tridiagonal.inverse(jnp.asarray(edges), jnp.asarray(ground))
     expected = np.linalg.inv(np.diag(edges.sum(1) + ground) - edges)
     np.testing.assert_allclose(ours, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (1, 5), (4, 1)])
+def test_the_stencil_is_half_the_second_derivative_of_the_energy(shape):
+    with jax.enable_x64(True):
+        inputs = example(jnp.float64, *shape)
+        weights = {"beta": 50.0, "seed_weight": 3.0, "floor": 1e-3}
+        u = jnp.asarray(np.random.default_rng(0).normal(size=inputs.seeds.shape))
+        gradient = jax.grad(lambda y: energy(inputs, y, **weights))
+        product = jax.jvp(gradient, (jnp.zeros_like(u),), (u,))[1] / 2
+        np.testing.assert_allclose(apply(stencil(inputs, **weights), u), product, atol=1e-12)
