@@ -16,8 +16,14 @@ MAX_PIXELS = 50_000_000  # a larger picture is taken for a decompression bomb
 _OPENING = threading.Lock()
 
 
-def _decode(path: Path, encoded: bytes | None) -> Image.Image:
-    """The picture, wholly decoded; the one place where reading can fail."""
+def decoded(path: Path, encoded: bytes | None) -> Image.Image:
+    """The picture as Pillow has it, wholly decoded; the one place where reading can fail.
+
+    The camera's rotation is not applied. With `encoded` nothing is opened, as in `read_image`.
+
+    Raises:
+        BadInputError: as `read_image`.
+    """
     try:
         # Read first: a picture that is refused, or an animation, leaves no open file behind.
         stream = io.BytesIO(path.read_bytes() if encoded is None else encoded)
@@ -57,7 +63,7 @@ def read_image(path: str | Path, *, encoded: bytes | None = None) -> Float32[np.
     Raises:
         BadInputError: naming the file, if it is missing, unreadable, truncated or too large.
     """
-    picture = ImageOps.exif_transpose(_decode(Path(path), encoded))
+    picture = ImageOps.exif_transpose(decoded(Path(path), encoded))
     if picture.mode.startswith("I") or picture.mode == "F":
         grey = np.asarray(picture, np.float32)
         scale = 65535.0 if picture.mode.startswith("I") else 1.0
@@ -76,7 +82,7 @@ def read_labels(path: str | Path, *, encoded: bytes | None = None) -> UInt8[np.n
         BadInputError: as `read_image`, and if the file holds colours instead of labels.
     """
     path = Path(path)
-    picture = _decode(path, encoded)
+    picture = decoded(path, encoded)
     if picture.mode not in ("L", "P", "1"):
         raise BadInputError(
             f"{path}: wanted labels as an 8-bit grey or palette image, got mode {picture.mode}"
