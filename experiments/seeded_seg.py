@@ -9,12 +9,11 @@ network, labels and schedule of the paper).
 """
 
 import json
-from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
+from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,8 +21,9 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from energynets import pretrained
-from energynets.data import augment, images, opening, seeds
-from energynets.data.source import VOID, Picture, Source
+from energynets.data import augment, images, opening, order, seeds
+from energynets.data.examples import Example, left_out_told, whole
+from energynets.data.source import VOID, Source
 from energynets.energies import partial_cross_entropy, random_walker
 from energynets.errors import BadInputError
 from energynets.metrics import segmentation
@@ -31,20 +31,21 @@ from energynets.networks import build
 from energynets.ops.colour import grayscale
 from energynets.seeded import Seeded
 from energynets.solvers import random_walker as solver
-from energynets.training import loop
+from energynets.training import comparison, figures, loop
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Tree, Variables
-from energynets.training.journal import progress_bar
 from energynets.training.main import run
-from energynets.training.report import (
-    Report,
-    Table,
-    draw_grid,
-    draw_training,
-    label_colours,
-    outlined,
-    seconds,
-)
-from energynets.training.sources import open_source
+from energynets.training.ranges import refuse_outside, refuse_too_small
+from energynets.training.report import Report
+from energynets.training.sources import REPORTED, open_all
+
+LIMITS = {
+    (0, 1): ("data.crop", "data.hide", "data.hide_least", "loss.labelled"),
+    (0, inf): (
+        *("data.validation_count", "data.small_steps", "report.pictures", "report.betas"),
+        *("loss.beta", "loss.seed_weight", "loss.floor", "loss.cross_entropy", "loss.supervised"),
+    ),
+    (1, inf): ("data.labels", "data.validation_labels", "data.size", "data.small_size"),
+}
 
 
 def get_config(variant: str = "full") -> Config:
@@ -81,10 +82,9 @@ def get_config(variant: str = "full") -> Config:
     config.train.update({"steps": 20000, "batch": 8, "rate": 2e-3, "schedule": "cosine"})
     config.report = ConfigDict(
         {
-            "root": "",  # what to report on; "": the root above
-            "split": "",  # "": the validation split above
+            **REPORTED,
             "betas": (100.0, 1000.0),
-            "pictures": 6,
+            "pictures": 6,  # to draw
         }
     )
     if variant == "quickstart":
@@ -103,381 +103,188 @@ def get_config(variant: str = "full") -> Config:
     return config
 
 
-class Example(NamedTuple):
-    """One picture at the network's size S; K planes stand for the labels in `labels`.
-
-    image: S×S×3 in [0, 1].
-    seeds: S×S×K, all of them, for the energy.
-    shown: S×S×K, those that the network sees.
-    mask: S×S, the true plane; -1 where it is unknown, and everywhere without supervision.
-    labels: K, -1 for a plane that is not used.
-    """
-
-    image: Tree  # NumPy arrays on the host, JAX arrays in a batch
-    seeds: Tree
-    shown: Tree
-    mask: Tree
-    labels: Tree
+def problem(loss: Config, image: Tree, planes: Tree) -> Seeded:
+    """What energy and exact solver see of a picture."""
+    return Seeded(grayscale(image) if loss.grayscale else image, planes)
 
 
-def refuse_senseless(config: Config) -> None:
-    """Numbers that no run can have, by name, before anything is read."""
-    inf = float("inf")
-    ranges = {
-        (0, 1): ("data.crop", "data.hide", "data.hide_least", "loss.labelled"),
-        (0, inf): (
-            *("data.validation_count", "data.small_steps", "report.pictures"),
-            *("loss.beta", "loss.seed_weight", "loss.floor"),
-            *("loss.cross_entropy", "loss.supervised"),
-        ),
-        (1, inf): ("data.labels", "data.validation_labels", "data.size", "data.small_size"),
-    }
-    for (least, most), keys in ranges.items():
-        for key in keys:
-            part, name = key.split(".")
-            value = config[part][name]
-            if not (least <= value <= most and value < inf):
-                limit = f"from {least} to {most}" if most < inf else f"of at least {least}"
-                raise BadInputError(f"config.{key}: wanted a finite number {limit}, got {value}")
-    betas = config.report.betas
-    if not betas or not all(isinstance(b, int | float) and 0 <= b < inf for b in betas):
-        raise BadInputError(
-            f"config.report.betas: wanted one finite number or more, of at least 0, got {betas}"
-        )
-
-
-def whole(picture: Picture, size: int, count: int, fixed: np.ndarray | None) -> Example:
-    """A held-out picture as it is, with all its seeds; its labels, or those that are `fixed`."""
-    small = seeds.shrink(picture.seeds, size)
-    labels = seeds.labels_of(small, count) if fixed is None else fixed
-    planes = seeds.planes(small, labels)
-    blank = np.full((size, size), -1, np.int32)
-    return Example(images.resize(picture.image, size), planes, planes, blank, labels)
+def strengths(loss: Config, beta: float) -> dict[str, float]:
+    """The weights of the energy, for energy and exact solver alike."""
+    return {"beta": beta, "seed_weight": loss.seed_weight, "floor": loss.floor}
 
 
 def make(config: Config) -> Experiment:
     """The task as a record of pure functions."""
-    refuse_senseless(config)
+    refuse_outside(config, LIMITS)
     data, weights = config.data, config.loss
-    source = open_source(data, data.train)
-    held_out = open_source(data, data.validation, masks=True)
-    reported = held_out
-    split, root = config.report.split or data.validation, config.report.root or data.root
-    if (split, root) != (data.validation, data.root):
-        reported = open_source({**data, "root": root}, split, masks=True)
+    source, held_out, reported = open_all(config)
     network = build.seeded(config.network, source.classes)
     start = pretrained.load(config.start_from) if config.start_from else None
     cross_entropy = jax.vmap(partial_cross_entropy.energy)
-    least = min(data.size, data.small_size) if data.small_steps else data.size
-    if least < network.least_size:
-        raise BadInputError(
-            f"config.data.size: wanted at least {network.least_size} pixels for this "
-            f"network, got {least}"
-        )
+    refuse_too_small("data.size", data.size, network)
+    if data.small_steps:
+        refuse_too_small("data.small_size", data.small_size, network)
     fixed = np.arange(source.classes, dtype=np.int32) if config.network.head == "classes" else None
-
-    @lru_cache(maxsize=2)
-    def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng((config.train.seed, 0, epoch)).permutation(len(source))
-
-    def index_of(step: int, row: int) -> int:
-        epoch, place = divmod(step * config.train.batch + row, len(source))
-        return int(order(epoch)[place])
+    look = partial(whole, size=data.size, count=data.validation_labels, fixed=fixed)
+    index_of = order.shuffled(len(source), config.train.batch, seed=config.train.seed)
 
     def example(step: int, row: int) -> Example:
         """Disk to arrays: read, crop, flip, turn, shrink, hide a part of the seeds."""
         index = index_of(step, row)
         random = np.random.default_rng((config.train.seed, 1, step, row))
         _, image, known = source[index]
-        maps = [known]
         labelled = weights.supervised > 0 and index < weights.labelled * len(source)
-        if labelled:
-            truth = source.mask(index)
-            maps.append(np.full_like(known, VOID) if truth is None else truth)
+        truth = source.mask(index) if labelled else None
+        maps = [known, np.full_like(known, VOID) if truth is None else truth]
         if data.crop and random.random() < 0.5:
             cut = augment.crop(image, *maps, random=random, least=data.crop)
             if len(np.unique(cut[1][0])) > 2:  # two labels or more, beside the unseeded pixels
                 image, maps = cut
         image, maps = augment.flip_and_turn(image, *maps, random=random, turns=data.turns)
         size = data.small_size if step < data.small_steps else data.size
-        small = seeds.shrink(np.ascontiguousarray(maps[0]), size)
-        shown = small
+        image, known, truth = (np.ascontiguousarray(a) for a in (image, *maps))
+        small = shown = seeds.shrink(known, size)
         if random.random() < data.hide:
             shown = seeds.hide(small, random, least=data.hide_least)
         labels = fixed if fixed is not None else seeds.labels_of(small, data.labels)
-        mask = np.full((size, size), VOID, np.uint8)
-        if labelled:
-            mask = images.resize_labels(np.ascontiguousarray(maps[1]), size, size)
         return Example(
-            images.resize(np.ascontiguousarray(image), size),
-            seeds.planes(small, labels),
-            seeds.planes(shown, labels),
-            seeds.plane_of(mask, labels),
-            labels,
+            image=images.resize(image, size),
+            seeds=seeds.planes(small, labels),
+            shown=seeds.planes(shown, labels),
+            mask=seeds.plane_of(images.resize_labels(truth, size, size), labels),
+            labels=labels,
         )
 
-    def energy(batch: Example, probabilities: Float[Array, "b h w k"], beta: float) -> Array:
-        def of_one(image: Array, planes: Array, y: Array) -> Array:
-            seen = grayscale(image) if weights.grayscale else image
-            return random_walker.energy(
-                Seeded(seen, planes),
-                y,
-                beta=beta,
-                seed_weight=weights.seed_weight,
-                floor=weights.floor,
-            )
-
-        return jax.vmap(of_one)(batch.image, batch.seeds, probabilities)
+    def energies(batch: Example, probabilities: Float[Array, "b h w k"]) -> Float[Array, " b"]:
+        of_one = partial(random_walker.energy, **strengths(weights, weights.beta))
+        return jax.vmap(of_one)(problem(weights, batch.image, batch.seeds), probabilities)
 
     def fresh(key: Array) -> Variables:
         shape = (1, data.size, data.size)
         planes = source.classes if fixed is not None else 2
         return network.init(key, jnp.zeros((*shape, 3)), jnp.zeros((*shape, planes)), train=False)
 
-    def init(key: Array) -> Variables:
-        return fresh(key) if start is None else pretrained.fitting(start, fresh(key))
-
     def loss(variables: Variables, batch: Example, key: Array) -> Loss:
         probabilities, updates = network.apply(
             variables, batch.image, batch.shown, train=True, mutable=["batch_stats"]
         )
-        energies = energy(batch, probabilities, weights.beta)
-        values = energies
+        values = energy_alone = energies(batch, probabilities)
         if weights.cross_entropy:
             values = values + weights.cross_entropy * cross_entropy(batch.seeds, probabilities)
         if weights.supervised:
             truth = jax.nn.one_hot(batch.mask, probabilities.shape[-1])
             values = values + weights.supervised * cross_entropy(truth, probabilities)
-        return Loss(values, updates, {"energy": energies})
+        return Loss(values, updates, {"energy": energy_alone})
 
     def predict(variables: Variables, batch: Example) -> dict[str, Array]:
         probabilities: Any = network.apply(variables, batch.image, batch.shown, train=False)
-        planes = probabilities.argmax(-1)
-        labels = jax.vmap(lambda of, plane: of[plane])(batch.labels, planes)
-        return {"labels": labels, "energy": energy(batch, probabilities, weights.beta)}
+        labels = jax.vmap(lambda of, plane: of[plane])(batch.labels, probabilities.argmax(-1))
+        return {"labels": labels, "energy": energies(batch, probabilities)}
 
     def measure(index: int, example: Example, prediction: dict) -> dict[str, np.ndarray]:
         sums = {"count": 1, "loss": prediction["energy"]}
         truth = held_out.mask(index)
         if truth is not None:
-            labels = images.resize_labels(prediction["labels"].astype(np.uint8), *truth.shape)
-            sums["confusion"] = segmentation.confusion(labels, truth, held_out.classes)
+            labels, classes = prediction["labels"], held_out.classes
+            sums["confusion"] = segmentation.at_full_size(labels, truth, classes)
         return sums
 
-    def scores(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-        result = {"loss": float(sums["loss"] / sums["count"])}
-        if "confusion" in sums:
-            result["mean_iou"] = segmentation.mean_iou(sums["confusion"])
-        return result
-
     count = min(data.validation_count or len(held_out), len(held_out))
+    first = count if reported is held_out else 0
+    key = jax.random.key(config.train.seed)
     return Experiment(
-        init=init,
+        init=lambda key: fresh(key) if start is None else pretrained.fitting(start, fresh(key)),
         example=example,
         name=lambda step, row: source.name(index_of(step, row)),
         loss=loss,
-        validation=Evaluation(
-            count,
-            lambda i: whole(held_out[i], data.size, data.validation_labels, fixed),
-        ),
+        validation=Evaluation(count, lambda index: look(held_out[index])),
         predict=predict,
         measure=measure,
-        scores=scores,
+        scores=segmentation.scores,
         report=lambda variables, workdir: report(
-            config,
-            network,
-            (variables, fresh(jax.random.key(config.train.seed))),
-            reported,
-            workdir,
-            validated=count if reported is held_out else 0,
+            config, network, (variables, fresh(key)), reported, look, workdir, first
         ),
     )
 
 
 def report(
-    config: Config,
-    network: nn.Module,
-    weights: tuple[Variables, Variables],
-    source: Source,
-    workdir: Path,
-    *,
-    validated: int,
+    config: Config, network: Any, weights: Any, source: Source, look: Any, workdir: Path, first: int
 ) -> Report:
-    """The network beside the exact minimiser of the same energy, picture by picture.
+    """The network, trained and fresh, beside the exact minimiser of the same energy.
 
-    `weights` are the trained ones and fresh ones; the first `validated` pictures are those that
-    were measured after each epoch.
+    weights: the variables of both; look: picture to example; first: so many pictures, from the
+    first on, were measured after each epoch.
     """
-    data, wanted, variables = config.data, config.report, weights[0]
-    fixed = np.arange(source.classes, dtype=np.int32) if config.network.head == "classes" else None
+    size, most, classes = config.data.size, config.data.validation_labels, source.classes
     apply = jax.jit(partial(network.apply, train=False))
-    betas = tuple(wanted.betas)
-    strengths = {"seed_weight": config.loss.seed_weight, "floor": config.loss.floor}
-    exact = [f"exact, beta {beta:g}" for beta in betas]
-    methods = ["network", "fresh network", *exact, "nearest seed"]
-    confusions: dict[str, list] = {method: [] for method in methods}
-    energies: dict[str, list] = {method: [] for method in methods}
-    counts, drawn, told, unsolved = [], [], [], 0
-    with progress_bar("comparing", len(source)) as bar:
-        for index in range(len(source)):
-            picture, truth = source[index], source.mask(index)
-            counts.append(np.count_nonzero(seeds.labels_of(picture.seeds, 255) >= 0))
-            example = whole(picture, data.size, data.validation_labels, fixed)
-            inputs = example.image[None], example.shown[None]
-            answers = {
-                "network": np.asarray(apply(variables, *inputs))[0],
-                "fresh network": np.asarray(apply(weights[1], *inputs))[0],
-                "nearest seed": seeds.nearest(example.seeds),
-            }
-            with jax.enable_x64(True):
-                problem = in_float64(example, config)
-                for beta, method in zip(betas, exact, strict=True):
-                    solution = solver.solve(problem, beta=beta, **strengths)
-                    unsolved += not solution.converged
-                    answers[method] = np.asarray(solution.value)
-                for method, answer in answers.items():
-                    y = jnp.asarray(answer, jnp.float64)
-                    energies[method].append(
-                        [
-                            float(random_walker.energy(problem, y, beta=b, **strengths))
-                            for b in betas
-                        ]
-                    )
-            maps = {m: example.labels[a.argmax(-1)].astype(np.uint8) for m, a in answers.items()}
-            if truth is not None:
-                for method, labels in maps.items():
-                    full = images.resize_labels(labels, *truth.shape)
-                    confusions[method].append(segmentation.confusion(full, truth, source.classes))
-            if index < wanted.pictures:
-                shown, label = panel(example, answers, maps, exact[-1], truth, source.classes)
-                drawn.append(shown)
-                least = max(energies[exact[-1]][-1][-1], 1e-30)
-                text = f"{picture.name}\nprobability: label {label}\n"
-                text += f"E network / exact: {energies['network'][-1][-1] / least:.3g}"
-                if truth is not None:
-                    of = [segmentation.mean_iou(confusions[m][-1]) for m in ("network", exact[-1])]
-                    text += "\nIoU network {:.3f}\nIoU exact {:.3f}".format(*of)
-                told.append(text)
-            bar.advance()
-    if drawn:
-        solved = f"exact, β = {betas[-1]:g}"
-        titles = ["image and seeds\n(white: label 0)", f"{solved}:\nprobability"]
-        titles += ["network:\nprobability", "truth", f"{solved}:\nlabels", "network:\nlabels"]
-        draw_grid(workdir / "figures" / "pictures.png", titles, drawn, told)
-    if validated and config.loss.beta in betas:
-        of_exact = energies[exact[betas.index(config.loss.beta)]][:validated]
-        line = float(np.mean(of_exact, axis=0)[betas.index(config.loss.beta)])
-        draw_training(workdir, {"validation/loss": line})
-    scores: dict[str, Any] = {"pictures": len(source), "unsolved": unsolved}
-    rows, a_pixel = [], []
-    for method in methods:
-        means = np.mean(energies[method], axis=0)
-        pixels = data.size**2
-        score = {f"energy, beta {b:g}": float(e) for b, e in zip(betas, means, strict=True)}
-        score |= {f"{name} a pixel": value / pixels for name, value in score.items()}
-        quality = {}
-        if confusions[method]:
-            quality = segmentation.summary(np.stack(confusions[method]))
-        score |= quality
-        scores[method] = score
-        rows.append([method, *(quality.get(name) for name in segmentation.SUMMARY), *means])
-        a_pixel.append([method, *(means / pixels)])
-    notes = [
-        f"{len(source)} pictures at {data.size}×{data.size}; energies are means over pictures of "
-        f"yᵀLy + λ(y−x)ᵀQ(y−x), λ = {config.loss.seed_weight:g}, floor {config.loss.floor:g}; "
-        f"the network was trained at beta {config.loss.beta:g}."
-    ]
-    if unsolved:
-        notes.append(f"{unsolved} exact solutions did not converge.")
-    more = sum(count > data.validation_labels for count in counts) if fixed is None else 0
-    if more:
-        notes.append(
-            f"{more} pictures have seeds of more than {data.validation_labels} labels "
-            "(config.data.validation_labels); those of fewest seeds were left out, by all methods."
+    groups = {f"beta {beta:g}": strengths(config.loss, beta) for beta in config.report.betas}
+    last = [*groups][-1]
+    drawn, counts = [], []
+
+    def compare(index: int) -> comparison.Scores:
+        picture, truth = source[index], source.mask(index)
+        counts.append(seeds.count(picture.seeds))
+        example = look(picture)
+        inputs = example.image[None], example.shown[None]
+        trained, fresh = (np.asarray(apply(variables, *inputs))[0] for variables in weights)
+        answers = {"network": trained, "fresh network": fresh}
+        answers["nearest seed"] = seeds.nearest(example.seeds)
+        seen = problem(config.loss, example.image, example.seeds)
+        answers, measured = comparison.with_exact(
+            seen, answers, groups, energy=random_walker.energy, solve=solver.solve
         )
-    if confusions["network"]:
-        each = {m: np.stack(c) for m, c in confusions.items()}
-        for method in exact:
-            difference = segmentation.bootstrap(each["network"], each[method], at_least=10)
-            scores[f"network minus {method}"] = difference
-            if np.isnan(difference[0]):
-                continue
-            notes.append(
-                "Mean IoU of labels in 10 pictures, network minus {}: {:+.3f}, bootstrap over "
-                "pictures 95 % [{:+.3f}, {:+.3f}].".format(method, *difference)
-            )
+        if truth is not None:
+            for method, answer in answers.items():
+                labels = example.labels[answer.argmax(-1)]
+                measured[method]["confusion"] = segmentation.at_full_size(labels, truth, classes)
+        if index < config.report.pictures:
+            shown = {method: answers[method] for method in (f"exact, {last}", "network")}
+            told = comparison.energies_told(measured, "network", last)
+            told += segmentation.told({method: measured[method] for method in shown})
+            of = picture.name, example.image, example.seeds, example.labels
+            drawn.append(figures.Answered(*of, shown, truth, told))
+        return measured
+
+    measured = comparison.over_pictures(len(source), compare)
+    figures.draw_answers(workdir / "figures" / "pictures.png", drawn, classes=classes)
+    scores: dict[str, Any] = comparison.means(measured, pixels=size**2)
+    notes = [
+        f"{len(source)} pictures at {size}×{size}; energies are means over pictures of "
+        f"yᵀLy + λ(y−x)ᵀQ(y−x), λ = {config.loss.seed_weight:g}, floor {config.loss.floor:g}; "
+        f"the network was trained at beta {config.loss.beta:g}.",
+        *comparison.unsolved_told(measured),
+        *(left_out_told(counts, most) if config.network.head == "per_label" else ()),
+    ]
+    each = {method: of["confusion"] for method, of in measured.items() if "confusion" in of}
+    gaps = {}
+    for method, confusions in each.items():
+        scores[method] |= segmentation.summary(confusions)
+        if method.startswith("exact"):
+            what, name = segmentation.SUMMARY[1], f"network minus {method}"
+            gaps[name] = segmentation.bootstrap(each["network"], confusions, at_least=10)
+            notes += comparison.difference_told(f"{what}, {name}", gaps[name])
+    tables = comparison.energy_tables(scores, groups, segmentation.SUMMARY)
+    scores |= {**gaps, "pictures": len(source)}
     pretrained.save(
         workdir / "weights.safetensors",
-        variables,
-        settings={**config.network.to_dict(), "classes": source.classes},
+        weights[0],
+        settings={**config.network.to_dict(), "classes": classes},
         about={"config": json.loads(config.to_json_best_effort()), "scores": scores},
     )
-    middle = int(np.abs(np.subtract(counts, np.mean(counts))).argmin())
-    timed = whole(source[middle], data.size, min(counts[middle], data.validation_labels), fixed)
-    timing = measure_speed(timed, config, apply, variables)
-    dtypes = {"network": str(jnp.dtype(getattr(network, "trunk", network).dtype))}
-    times = timing["seconds"]
-    columns = ["method", *segmentation.SUMMARY, *(f"E, beta {beta:g}" for beta in betas)]
-    tables = [
-        Table("Scores", columns, rows),
-        Table("Energy a pixel", ["method", *(f"E, beta {beta:g}" for beta in betas)], a_pixel),
-        Table(
-            f"Seconds for one picture of {data.size}×{data.size} and {timing['labels']} labels",
-            ["method", "arithmetic", "seconds", "network is × faster"],
-            [[m, dtypes.get(m, "float64"), t, t / times["network"]] for m, t in times.items()],
-        ),
-    ]
-    title = "Seeded segmentation by the random-walker energy"
-    return Report(title, scores, timing, tables, notes)
-
-
-def in_float64(example: Example, config: Config) -> Seeded:
-    """What the exact solver and the energy see; within `jax.enable_x64`."""
-    seen = grayscale(example.image) if config.loss.grayscale else example.image
-    return Seeded(*(jnp.asarray(a, jnp.float64) for a in (seen, example.seeds)))
-
-
-def measure_speed(example: Example, config: Config, apply: Any, variables: Variables) -> dict:
-    """Median seconds of network and exact solver for one picture, both compiled, on this device.
-
-    The solver has no planes for labels that are not seeded, whatever the network has.
-    """
-    present = example.seeds.any((0, 1))
+    example = look(source[int(np.argsort(counts, kind="stable")[len(counts) // 2])])
+    seeded = example.seeds.any((0, 1))  # the solver needs no planes of labels without seeds
+    seen = problem(config.loss, example.image, example.seeds[..., seeded])
     inputs = jax.device_put((example.image[None], example.shown[None]))
-    times = {"network": seconds(lambda: apply(variables, *inputs))}
-    strengths = {"seed_weight": config.loss.seed_weight, "floor": config.loss.floor}
-    with jax.enable_x64(True):
-        problem = in_float64(example._replace(seeds=example.seeds[..., present]), config)
-        for beta in config.report.betas:
-            solve = partial(solver.solve, problem, beta=beta, **strengths)
-            times[f"exact, beta {beta:g}"] = seconds(solve)
-    return {"labels": int(present.sum()), "seconds": times}
-
-
-def panel(
-    example: Example, answers: dict, maps: dict, exact: str, truth: Any, classes: int
-) -> tuple[list[np.ndarray | str], int]:
-    """One row of pictures in the manner of the paper's Fig. 2, and the label of its probabilities.
-
-    That is the first seeded label beside the background, or the background.
-    """
-    colours = label_colours(classes)
-    strokes = example.seeds.any(-1)
-    drawn = np.where(example.labels[:, None] == 0, 1.0, colours[example.labels])  # 0 is black there
-    seeded = [k for k in np.flatnonzero(example.seeds.any((0, 1))) if example.labels[k] > 0]
-    plane = seeded[0] if seeded else int(example.seeds.any((0, 1)).argmax())
-    shown: np.ndarray | str = "no mask"
-    if truth is not None:
-        shown = colours[images.resize_labels(truth, *example.image.shape[:2])]
-    pictures = [
-        outlined(example.image, strokes, drawn[example.seeds.argmax(-1)]),
-        np.clip(answers[exact][..., plane], 0, 1),
-        np.clip(answers["network"][..., plane], 0, 1),
-        shown,
-        colours[maps[exact]],
-        colours[maps["network"]],
-    ]
-    return pictures, int(example.labels[plane])
+    dtype = str(jnp.dtype(getattr(network, "trunk", network).dtype))
+    calls = {"network": (dtype, lambda: apply(weights[0], *inputs))}
+    calls |= comparison.exact_calls(seen, groups, solver.solve)
+    of = f"one picture of {size}×{size} and {seeded.sum()} labels"
+    timing, speed = comparison.timed(of, calls, against="network")
+    return Report(
+        "Seeded segmentation by the random-walker energy",
+        *(scores, timing, [*tables, speed], notes),
+        lines=comparison.exact_line(measured, f"beta {config.loss.beta:g}", first),
+    )
 
 
 if __name__ == "__main__":

@@ -46,6 +46,11 @@ def hide(
     return shown
 
 
+def count(seeds: UInt8[np.ndarray, "h w"]) -> int:
+    """How many labels are seeded."""
+    return len(np.unique(seeds[seeds != NO_SEED]))
+
+
 def labels_of(seeds: UInt8[np.ndarray, "h w"], count: int) -> Int32[np.ndarray, " k"]:
     """The labels that are seeded, most pixels first, in `count` places; -1 in those left over."""
     found, sizes = np.unique(seeds[seeds != NO_SEED], return_counts=True)

@@ -1,9 +1,14 @@
 """Scores of label maps from confusion matrices, which add up over pictures."""
 
-import numpy as np
-from jaxtyping import Float, Int64, UInt8
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+from jaxtyping import Float, Int64, Integer, UInt8
+
+from energynets.data import images
 from energynets.data.source import VOID
+from energynets.metrics.bootstrap import difference
 
 
 def confusion(
@@ -13,6 +18,14 @@ def confusion(
     known = truth != VOID
     pairs = truth[known].astype(np.int64) * classes + labels[known]
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def at_full_size(
+    labels: Integer[np.ndarray, "a b"], truth: UInt8[np.ndarray, "h w"], classes: int
+) -> Int64[np.ndarray, "k k"]:
+    """The `confusion` of a label map of any size, brought to the truth's by nearest neighbour."""
+    full = images.resize_labels(labels.astype(np.uint8), *truth.shape)
+    return confusion(full, truth, classes)
 
 
 def iou(matrix: Float[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
@@ -44,6 +57,14 @@ def pixel_accuracy(matrix: Float[np.ndarray, "k k"]) -> float:
     return float(np.diag(matrix).sum() / max(matrix.sum(), 1))
 
 
+def scores(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The mean "loss" of `sums["count"]` pictures, and "mean_iou" where "confusion" was summed."""
+    result = {"loss": float(sums["loss"] / sums["count"])}
+    if "confusion" in sums:
+        result["mean_iou"] = mean_iou(sums["confusion"])
+    return result
+
+
 SUMMARY = ("mIoU", "mIoU, labels in 10 pictures", "pixel accuracy")
 
 
@@ -53,6 +74,15 @@ def summary(matrices: Int64[np.ndarray, "n k k"]) -> dict[str, float]:
     pictures = (matrices.sum(2) > 0).sum(0)
     scores = mean_iou(total), mean_iou(total, pictures, at_least=10), pixel_accuracy(total)
     return dict(zip(SUMMARY, scores, strict=True))
+
+
+def told(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """For the notes of one picture: the mean IoU of each method that has a "confusion"."""
+    return [
+        f"IoU {method}: {mean_iou(of['confusion']):.3f}"
+        for method, of in measured.items()
+        if "confusion" in of
+    ]
 
 
 def bootstrap(
@@ -69,17 +99,11 @@ def bootstrap(
     both, and the labels that count are those of the whole set; nan if there is none.
     """
     present = (first.sum(2) > 0).sum(0) >= at_least
-
-    def score(matrix: np.ndarray) -> float:
-        values = iou(matrix)[present]
-        return float(np.nanmean(values)) if (~np.isnan(values)).any() else float("nan")
-
     if not present.any():
         return float("nan"), float("nan"), float("nan")
-    random = np.random.default_rng(seed)
-    differences = []
-    for _ in range(draws):
-        chosen = random.integers(0, len(first), len(first))
-        differences.append(score(first[chosen].sum(0)) - score(second[chosen].sum(0)))
-    low, high = np.nanpercentile(differences, [2.5, 97.5])
-    return score(first.sum(0)) - score(second.sum(0)), float(low), float(high)
+
+    def score(matrices: np.ndarray) -> float:
+        values = iou(matrices.sum(0))[present]
+        return float(np.nanmean(values)) if (~np.isnan(values)).any() else float("nan")
+
+    return difference(first, second, score, draws=draws, seed=seed)

@@ -16,8 +16,10 @@ from ml_collections import config_flags
 
 from energynets.errors import BadInputError
 from energynets.training import loop, sharding
+from energynets.training.comparison import table
 from energynets.training.experiment import Config, Experiment, Variables
-from energynets.training.report import Report, Table, draw_training, write
+from energynets.training.figures import draw_training
+from energynets.training.report import Report, write
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; going on if it holds one.")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -76,11 +78,12 @@ def train_and_report(experiment: Experiment, config: Config, workdir: Path) -> N
     variables = loop.train(experiment, config, workdir)
     if jax.process_index() != 0:
         return
-    draw_training(workdir)
     if experiment.report is None:
-        write(_plain_report(experiment, config, variables), workdir)
+        report = _plain_report(experiment, config, variables)
     else:
-        write(experiment.report(variables, workdir), workdir)
+        report = experiment.report(variables, workdir)
+    draw_training(workdir, report.lines)
+    write(report, workdir)
 
 
 def _plain_report(experiment: Experiment, config: Config, variables: Variables) -> Report:
@@ -96,9 +99,8 @@ def _plain_report(experiment: Experiment, config: Config, variables: Variables) 
         )
         for name, those in (("trained", variables), ("fresh", fresh))
     }
-    columns = list(scores["trained"])
-    rows = [[name, *(score[c] for c in columns)] for name, score in scores.items()]
-    return Report("Validation", scores, {}, [Table("Scores", ["network", *columns], rows)], [])
+    scored = table("Scores", scores, {name: name for name in scores["trained"]})
+    return Report("Validation", scores, {}, [scored], [])
 
 
 def _lies_in(name: Any, folder: Path) -> bool:

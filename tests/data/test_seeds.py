@@ -111,3 +111,10 @@ def test_planes_are_one_where_the_seed_has_their_label_and_nowhere_else(strokes,
     assert planes.sum(-1).max(initial=0) <= 1
     for place, label in enumerate(labels):
         np.testing.assert_array_equal(planes[..., place], strokes == label if label >= 0 else 0)
+
+
+def test_labels_are_counted_by_their_seeds():
+    known = np.full((4, 4), 255, np.uint8)
+    assert seeds.count(known) == 0
+    known[0, :2], known[3, 3] = 0, 20
+    assert seeds.count(known) == 2

@@ -68,7 +68,7 @@ def test_smoke_trains_and_reports(tmp_path):
     config = seeded_seg.get_config("smoke")
     main.train_and_report(seeded_seg.make(config), config, tmp_path)
     found = scores(tmp_path)
-    assert found["pictures"] == 40 and found["unsolved"] == 0
+    assert found["pictures"] == 40 and found["exact, beta 100"]["unsolved"] == 0
     methods = ["network", "fresh network", "exact, beta 100", "exact, beta 1000", "nearest seed"]
     for method in methods:
         assert found[method]["energy, beta 1000"] >= found["exact, beta 1000"]["energy, beta 1000"]
@@ -334,24 +334,36 @@ def test_the_loss_is_the_energy_of_grey_values_plus_the_weighted_cross_entropy(r
     np.testing.assert_allclose(twice[0] - energy, 2 * (once[0] - energy), rtol=1e-3)
 
 
-def test_the_timed_problem_is_that_of_the_loss_with_the_labels_that_are_there(root, monkeypatch):
+def test_energy_and_solver_see_grey_values_where_the_loss_does(root, tmp_path, monkeypatch):
     seen = []
 
-    def solve(problem, **weights):
-        seen.append((problem, weights))
-        return 0
+    def with_exact(problem, answers, groups, **functions):
+        seen.append((problem, groups))
+        return compare(problem, answers, groups, **functions)
 
-    monkeypatch.setattr(seeded_seg.solver, "solve", solve)
+    compare = seeded_seg.comparison.with_exact
+    monkeypatch.setattr(seeded_seg.comparison, "with_exact", with_exact)
     loss = {"grayscale": True, "seed_weight": 3.0, "floor": 0.01}
-    config = on(root, loss=loss)
-    picture = seeded_seg.open_source(config.data, "val")[0]
-    example = seeded_seg.whole(picture, 16, 4, np.arange(4, dtype=np.int32))  # two of them seeded
-    timing = seeded_seg.measure_speed(example, config, lambda *inputs: 0, {})
-    problem, weights = seen[0]
-    assert timing["labels"] == 2 and problem.seeds.shape == (16, 16, 2)
-    assert weights == {"beta": 100.0, "seed_weight": 3.0, "floor": 0.01}
-    assert problem.image.dtype == np.float64
-    assert problem.image.shape[-1] == 1 or (problem.image.std(-1) == 0).all()
+    config = on(root, loss=loss, train={"steps": 0})
+    main.train_and_report(seeded_seg.make(config), config, tmp_path)
+    for problem, groups in seen:
+        assert problem.image.shape == (16, 16, 1)
+        assert groups == {"beta 100": {"beta": 100.0, "seed_weight": 3.0, "floor": 0.01}}
+
+
+def test_the_timed_problem_has_no_planes_of_labels_without_seeds(root, tmp_path, monkeypatch):
+    seen = []
+
+    def exact_calls(problem, groups, solve):
+        seen.append(problem)
+        return {}
+
+    monkeypatch.setattr(seeded_seg.comparison, "exact_calls", exact_calls)
+    config = on(root, train={"steps": 0})
+    main.train_and_report(seeded_seg.make(config), config, tmp_path)
+    assert seen[0].seeds.shape == (16, 16, 2) and seen[0].seeds.any((0, 1)).all()
+    timing = json.loads((tmp_path / "report.json").read_text())["timing"]
+    assert timing["of"] == "one picture of 16×16 and 2 labels" and "network" in timing["seconds"]
 
 
 def test_labels_that_were_left_out_are_told_of(root, tmp_path):
@@ -359,17 +371,3 @@ def test_labels_that_were_left_out_are_told_of(root, tmp_path):
     main.train_and_report(seeded_seg.make(config), config, tmp_path)
     told = "2 pictures have seeds of more than 1 labels (config.data.validation_labels)"
     assert told in (tmp_path / "report.md").read_text()
-
-
-def test_the_drawn_probability_is_that_of_a_label_in_front(root):
-    picture = seeded_seg.open_source(on(root).data, "val")[0]
-    example = seeded_seg.whole(picture, 16, 3, None)
-    answer = np.stack([np.full((16, 16), p) for p in (0.1, 0.2, 0.7)], -1)
-    answers, maps = ({"exact": a, "network": a} for a in (answer, np.zeros((16, 16), np.uint8)))
-    shown, label = seeded_seg.panel(example, answers, maps, "exact", None, 2)
-    assert label == 1
-    plane = list(example.labels).index(1)
-    np.testing.assert_array_equal(shown[1], answer[..., plane])
-    assert shown[3] == "no mask"
-    strokes = np.asarray(shown[0])[(np.asarray(shown[0]) == 1).all(-1)]
-    assert len(strokes)  # seeds of label 0 are white, not black

@@ -58,6 +58,27 @@ def test_void_pixels_do_not_count():
     assert np.isnan(segmentation.mean_iou(nothing)) and segmentation.pixel_accuracy(nothing) == 0
 
 
+def test_a_small_label_map_is_compared_at_the_size_of_the_truth():
+    truth = np.zeros((6, 9), np.uint8)
+    truth[:, 3:] = 1
+    small = np.array([[0, 1, 1], [0, 1, 0]], np.int32)
+    found = segmentation.at_full_size(small, truth, 2)
+    np.testing.assert_array_equal(found, [[18, 0], [9, 27]])
+
+
+def test_the_scores_of_sums_are_the_mean_loss_and_the_iou_where_there_was_truth():
+    sums = {"count": np.array(4.0), "loss": np.array(6.0)}
+    assert segmentation.scores(sums) == {"loss": 1.5}
+    matrix = segmentation.confusion(*maps(1), 4)
+    found = segmentation.scores({**sums, "confusion": matrix})
+    assert found == {"loss": 1.5, "mean_iou": segmentation.mean_iou(matrix)}
+
+
+def test_the_iou_of_each_method_that_has_one_is_told():
+    perfect = np.diag([3, 4])
+    assert segmentation.told({"a": {"confusion": perfect}, "b": {}}) == ["IoU a: 1.000"]
+
+
 def test_iou_is_intersection_over_union():
     labels, truth = maps(1)
     found = segmentation.iou(segmentation.confusion(labels, truth, 4))

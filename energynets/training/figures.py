@@ -1,0 +1,184 @@
+"""Pictures of a run: training curves, and grids of images, maps and probabilities."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+from scipy import ndimage
+
+from energynets.training.journal import read_metrics
+
+
+def draw_training(workdir: Path, lines: Mapping[str, float] | None = None) -> None:
+    """`figures/training.png`: every logged scalar of training and validation against the step.
+
+    Validation is drawn beside what it measures in training, its loss beside the energy where that
+    is logged; `lines` gives scalars a dashed line to be compared with, such as the least value.
+    """
+    plt = _pyplot()
+    lines = lines or {}
+    curves = _curves(read_metrics(workdir))
+    panels: dict[str, list[str]] = {}
+    for name in sorted(curves, key=lambda name: (name.startswith("validation/"), name)):
+        beside = name.removeprefix("validation/")
+        if name == "validation/loss" and "energy" in curves:
+            beside = "energy"
+        panels.setdefault(beside if beside in curves else name, []).append(name)
+    if not panels:
+        return
+    columns = min(3, len(panels))
+    figure, axes = plt.subplots(
+        -(-len(panels) // columns),
+        columns,
+        figsize=(4 * columns, 3 * -(-len(panels) // columns)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, (title, names) in zip(axes.flat, panels.items(), strict=False):
+        for name in names:
+            axis.plot(*zip(*curves[name], strict=True), linewidth=1, label=name)
+            if name in lines:
+                axis.axhline(lines[name], color="0.3", linestyle="--", label=f"{name}, exact")
+        axis.set_title(title)
+        axis.set_xlabel("step")
+        values = [value for name in names for _, value in curves[name]]
+        if min(values) > 0 and (title == "energy" or max(values) > 20 * min(values)):
+            axis.set_yscale("log")
+        if len(axis.lines) > 1:
+            axis.legend(fontsize=7)
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    _save(figure, workdir / "figures" / "training.png")
+
+
+def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """For each scalar its steps and values; without the loss where the energy is the same."""
+    hidden = {"step", "seconds_a_step", "waiting"}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for record in records:
+        for name in record.keys() - hidden:
+            if record[name] is not None:
+                curves.setdefault(name, []).append((record["step"], record[name]))
+    if "loss" in curves and curves["loss"] == curves.get("energy"):
+        del curves["loss"]
+    return curves
+
+
+def draw_grid(
+    path: Path,
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Float[np.ndarray, "..."] | str]],
+    labels: Sequence[str] | None = None,
+) -> None:
+    """Rows of pictures under one line of titles; H×W×3 in [0, 1], or H×W in [0, 1] as grey.
+
+    A text in the place of a picture is written there; `labels` stand at the left of each row.
+    """
+    plt = _pyplot()
+    figure, axes = plt.subplots(
+        len(rows),
+        len(titles),
+        figsize=(1.8 * len(titles) + (1.5 if labels else 0), 1.8 * len(rows) + 0.3),
+        squeeze=False,
+        layout="constrained",
+    )
+    for (row, column), axis in np.ndenumerate(axes):
+        picture = rows[row][column]
+        if isinstance(picture, str):
+            axis.text(0.5, 0.5, picture, ha="center", va="center", transform=axis.transAxes)
+        else:
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.axis("off")
+        if row == 0:
+            axis.set_title(titles[column], fontsize=8)
+        if column == 0 and labels:
+            place = {"ha": "right", "va": "center", "transform": axis.transAxes}
+            axis.text(-0.05, 0.5, labels[row], fontsize=7, **place)
+    _save(figure, path)
+
+
+def outlined(
+    image: Float[np.ndarray, "h w 3"], strokes: Bool[np.ndarray, "h w"], colours: Any
+) -> Float[np.ndarray, "H W 3"]:
+    """The image, enlarged, with `colours` (H×W×3 or one) on the strokes and a black outline."""
+    times = max(2, 256 // max(image.shape[:2]))
+    colours = np.broadcast_to(colours, image.shape)
+    image, strokes, colours = (
+        a.repeat(times, 0).repeat(times, 1) for a in (image, strokes, colours)
+    )
+    near = ndimage.binary_dilation(strokes, np.ones((3, 3)))
+    return np.where(strokes[..., None], colours, np.where(near[..., None], 0.0, image))
+
+
+class Answered(NamedTuple):
+    """A picture with seeds, and what methods made of it.
+
+    image: H×W×3 in [0, 1]; planes: H×W×K seeds; plane k stands for `labels[k]`.
+    answers: for each method H×W×K probabilities.
+    truth: labels at any size, or None.
+    notes: lines to stand beside the pictures.
+    """
+
+    name: str
+    image: Float[np.ndarray, "h w 3"]
+    planes: Float[np.ndarray, "h w k"]
+    labels: Int[np.ndarray, " k"]
+    answers: Mapping[str, Float[np.ndarray, "h w k"]]
+    truth: UInt8[np.ndarray, "H W"] | None
+    notes: Sequence[str]
+
+
+def draw_answers(path: Path, answered: Sequence[Answered], *, classes: int) -> None:
+    """A line of pictures for each, in the manner of Fig. 2 of "Deep Energy"; none for none.
+
+    The image with its seeds, each method's probability of one label, the truth, each method's
+    labels. The label shown is the first that is seeded beside the background, 0, or that.
+    """
+    if not answered:
+        return
+    colours, rows, beside = label_colours(classes), [], []
+    for one in answered:
+        seeded = [k for k in np.flatnonzero(one.planes.any((0, 1))) if one.labels[k] > 0]
+        plane = seeded[0] if seeded else int(one.planes.any((0, 1)).argmax())
+        strokes = np.where(one.labels[:, None] == 0, 1.0, colours[one.labels])  # 0 is black below
+        where = np.asarray(one.planes.any(-1))
+        row: list[Any] = [outlined(one.image, where, strokes[one.planes.argmax(-1)])]
+        row += [np.clip(p[..., plane], 0, 1) for p in one.answers.values()]
+        row.append("no mask" if one.truth is None else colours[_shrunk(one.truth, one.image)])
+        row += [colours[one.labels[p.argmax(-1)]] for p in one.answers.values()]
+        rows.append(row)
+        beside.append("\n".join([one.name, f"probability: label {one.labels[plane]}", *one.notes]))
+    methods = [*answered[0].answers]
+    titles = ["image and seeds\n(white: label 0)", *(f"{m}:\nprobability" for m in methods)]
+    draw_grid(path, [*titles, "truth", *(f"{m}:\nlabels" for m in methods)], rows, beside)
+
+
+def _shrunk(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+    size = image.shape[1::-1]
+    return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+
+
+def label_colours(count: int) -> Float[np.ndarray, "256 3"]:
+    """A colour for each of `count` labels: 0, the background, is black; all others are white."""
+    colours = np.ones((256, 3))
+    colours[0] = 0
+    colours[1:count] = _pyplot().get_cmap("tab20")(np.arange(1, count) % 20)[:, :3]
+    return colours
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    _pyplot().close(figure)

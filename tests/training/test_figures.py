@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from energynets.training import figures
+from energynets.training.journal import Journal
+
+
+def test_training_is_drawn_from_the_metrics(tmp_path):
+    journal = Journal(tmp_path, -1)
+    for step in range(3):
+        journal.write(step, {"loss": 1.0 + step, "seconds_a_step": 0.1})
+    journal.write(3, {"loss": float("nan"), "mean_iou": float("nan"), "signed": -1.0})
+    journal.close()
+    figures.draw_training(tmp_path)
+    with Image.open(tmp_path / "figures" / "training.png") as picture:
+        assert picture.size[0] > picture.size[1]  # three curves in a row
+
+
+def test_validation_is_drawn_beside_training_with_its_line_and_the_energy_once(
+    tmp_path, monkeypatch
+):
+    saved = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: saved.append(figure))
+    journal = Journal(tmp_path, -1)
+    for step in range(3):
+        journal.write(step, {"loss": 9.0 - step, "energy": 9.0 - step, "rate": 0.1})
+        journal.write(step, {"validation/loss": 8.0 - step, "validation/mean_iou": 0.5})
+    journal.close()
+    figures.draw_training(tmp_path, {"validation/loss": 5.0})
+    panels = {axis.get_title(): axis for axis in saved[0].axes if axis.get_title()}
+    assert panels.keys() == {"energy", "rate", "validation/mean_iou"}
+    energy = panels["energy"]
+    assert energy.get_yscale() == "log"
+    drawn = {line.get_label(): (line.get_linestyle(), [*line.get_ydata()]) for line in energy.lines}
+    assert drawn == {
+        "energy": ("-", [9.0, 8.0, 7.0]),
+        "validation/loss": ("-", [8.0, 7.0, 6.0]),
+        "validation/loss, exact": ("--", [5.0, 5.0]),
+    }
+
+
+def test_a_loss_that_is_not_the_energy_alone_has_a_panel_of_its_own(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: saved.append(figure))
+    journal = Journal(tmp_path, -1)
+    journal.write(1, {"loss": 3.0, "energy": 2.0})
+    journal.close()
+    figures.draw_training(tmp_path)
+    assert [axis.get_title() for axis in saved[0].axes] == ["energy", "loss"]
+
+
+def test_nothing_is_drawn_of_no_metrics(tmp_path):
+    figures.draw_training(tmp_path)
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_grid_has_one_column_a_title_and_takes_colour_and_grey(tmp_path):
+    path = tmp_path / "grid.png"
+    grey, colour = np.linspace(0, 1, 16).reshape(4, 4), np.ones((4, 4, 3)) * [1, 0, 0]
+    figures.draw_grid(path, ["left", "middle", "right"], [[grey, colour, grey]] * 2)
+    with Image.open(path) as picture:
+        width, height = picture.size
+        assert width > height
+        assert (np.asarray(picture.convert("RGB")) == [255, 0, 0]).all(-1).any()
+
+
+def test_a_grid_may_have_texts_for_pictures_and_labels_at_the_left(tmp_path):
+    plain, labelled = tmp_path / "plain.png", tmp_path / "labelled.png"
+    rows = [[np.zeros((4, 4)), "no mask"]]
+    figures.draw_grid(plain, ["left", "right"], rows)
+    figures.draw_grid(labelled, ["left", "right"], rows, ["a picture\nE 1.2"])
+    with Image.open(plain) as first, Image.open(labelled) as second:
+        assert second.size[0] > first.size[0] and second.size[1] == first.size[1]
+        left = np.asarray(second.convert("L"))[:, : second.size[0] - first.size[0]]
+        assert (left < 100).any()
+
+
+@pytest.mark.parametrize("ground", [0.0, 1.0])
+def test_strokes_are_seen_on_any_ground(ground):
+    strokes = np.zeros((32, 32), bool)
+    strokes[10, 5:20] = True
+    drawn = figures.outlined(np.full((32, 32, 3), ground), strokes, np.ones(3))
+    assert drawn.shape == (256, 256, 3)
+    assert (drawn[80:88, 40:160] == 1).all()  # the stroke, eight times as large
+    assert (drawn[79, 40:160] == 0).all() and (drawn[88, 40:160] == 0).all()  # its outline
+    assert (drawn[:78] == ground).all()
+
+
+def test_labels_have_different_colours_and_background_is_black():
+    colours = figures.label_colours(6)
+    assert (colours[0] == 0).all() and (colours[6:] == 1).all()
+    assert len(np.unique(colours[:7], axis=0)) == 7
+
+
+def answered(**changed):
+    """A picture with strokes of labels 0 and 1, whose plane k says the probability 0.1 k."""
+    planes = np.zeros((16, 16, 3))
+    planes[2, 3:9, 0] = planes[10, 3:9, 1] = 1
+    answer = np.stack([np.full((16, 16), 0.1 * (k + 1)) for k in range(3)], -1)
+    image = np.full((16, 16, 3), 0.5)
+    made = figures.Answered("a", image, planes, np.array([0, 1, -1]), {"m": answer}, None, ["E 2"])
+    return made._replace(**changed)
+
+
+def drawn(monkeypatch, *pictures):
+    grids = []
+    monkeypatch.setattr(figures, "draw_grid", lambda *arguments: grids.append(arguments))
+    figures.draw_answers("p.png", pictures, classes=2)
+    return grids
+
+
+def test_the_drawn_probability_is_that_of_a_label_in_front(monkeypatch):
+    [(path, titles, rows, beside)] = drawn(monkeypatch, answered())
+    assert path == "p.png" and len(titles) == len(rows[0]) == 4
+    assert beside == ["a\nprobability: label 1\nE 2"]
+    np.testing.assert_array_equal(rows[0][1], np.full((16, 16), 0.2))
+    assert rows[0][2] == "no mask"
+    white = (np.asarray(rows[0][0]) == 1).all(-1)
+    assert white.any()  # seeds of label 0 are white, not black
+
+
+def test_where_the_background_alone_is_seeded_its_probability_is_drawn(monkeypatch):
+    planes = answered().planes * [1, 0, 0]
+    [(_, _, rows, beside)] = drawn(monkeypatch, answered(planes=planes))
+    assert "label 0" in beside[0]
+    np.testing.assert_array_equal(rows[0][1], np.full((16, 16), 0.1))
+
+
+def test_truth_and_label_maps_have_the_colours_of_their_labels(monkeypatch):
+    colours = figures.label_colours(2)
+    truth = np.ones((40, 24), np.uint8)
+    truth[:20] = 255
+    answer = np.zeros((16, 16, 3))
+    answer[..., 1] = 1
+    [(_, _, rows, _)] = drawn(monkeypatch, answered(truth=truth, answers={"m": answer}))
+    assert (rows[0][2][:8] == colours[255]).all() and (rows[0][2][8:] == colours[1]).all()
+    assert (rows[0][3] == colours[1]).all()
+
+
+def test_no_answers_are_not_drawn(monkeypatch):
+    assert drawn(monkeypatch) == []
