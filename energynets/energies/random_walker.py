@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from energynets.ops.grid import differences
+from energynets.ops.grid import differences, neighbours
 from energynets.seeded import Seeded
 
 Scalar = float | Float[Array, ""]
@@ -19,7 +20,9 @@ def edge_weights(
     along `axis`. The floor keeps a pixel that is cut off on all sides attached: in float32 the
     exponential is 0 once beta |ΔI|² exceeds 88, and the exact system is then singular.
     """
-    return jnp.exp(-beta * jnp.square(differences(image, axis)).sum(-1)) + floor
+    # Channel by channel: a sum over the last axis takes 10 times as long on CPUs.
+    channels = jnp.moveaxis(jnp.square(differences(image, axis)), -1, 0)
+    return jnp.exp(-beta * sum(channels)) + floor
 
 
 @jax.jit
@@ -60,12 +63,66 @@ def energy(
             "image H×W×C, seeds H×W×K and probabilities H×W×K must agree, got "
             f"{image.shape}, {seeds.shape} and {probabilities.shape}"
         )
-    smooth = sum(
-        (
-            edge_weights(image, axis, beta=beta, floor=floor)
-            * jnp.square(differences(probabilities, axis)).sum(-1)
-        ).sum()
-        for axis in (0, 1)
+    dtype = jnp.result_type(image, seeds, probabilities)
+    down, right = (
+        jnp.pad(edge_weights(image, axis, beta=beta, floor=floor), ends)
+        for axis, ends in ((0, ((0, 1), (0, 0))), (1, ((0, 0), (0, 1))))
     )
-    known = seeds.sum(-1)
-    return smooth + seed_weight * (known * jnp.square(probabilities - seeds).sum(-1)).sum()
+    held = seed_weight * _over_labels(seeds)
+    planes = down, right, held, seeds, probabilities
+    return _quadratic(*(jnp.asarray(plane, dtype) for plane in planes))
+
+
+@jax.custom_jvp
+def _quadratic(down: Array, right: Array, held: Array, x: Array, y: Array) -> Array:
+    """Σ down_i |y_i - y_below|² + right_i |y_i - y_beside|² + held_i |y_i - x_i|², over pixels i.
+
+    Weights are H×W; those of edges that would leave the picture are 0.
+    """
+    # Wrapped, unlike the reads of the gradient: were they equal, XLA would do them once and keep
+    # two copies of y, which takes three times as long as reading y again.
+    terms = down[..., None] * jnp.square(y - neighbours(y, 0, 1, wrap=True))
+    terms += right[..., None] * jnp.square(y - neighbours(y, 1, 1, wrap=True))
+    terms += held[..., None] * jnp.square(y - x)
+    return _over_labels(terms).sum()
+
+
+def _quadratic_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    """Written out, so that the gradient, 2 (Ly + Q(y - x)), is one pass that keeps nothing."""
+    down, right, held, x, y = primals
+
+    def of_weight(axis: int) -> Array:
+        # The pair of a pixel and the one before it, at the place of the latter.
+        pairs = _over_labels(jnp.square(y - neighbours(y, axis, -1, wrap=True)))
+        return jnp.roll(pairs, -1, axis)
+
+    def of_y() -> Array:
+        flow = down[..., None] * (y - neighbours(y, 0, 1))
+        flow += jnp.roll(down, 1, 0)[..., None] * (y - neighbours(y, 0, -1))
+        flow += right[..., None] * (y - neighbours(y, 1, 1))
+        flow += jnp.roll(right, 1, 1)[..., None] * (y - neighbours(y, 1, -1))
+        return 2 * (flow + held[..., None] * (y - x))
+
+    derivatives = (
+        lambda: of_weight(0),
+        lambda: of_weight(1),
+        lambda: _over_labels(jnp.square(y - x)),
+        lambda: -2 * held[..., None] * (y - x),
+        of_y,
+    )
+    value = _quadratic(*primals)
+    terms = [
+        (derivative() * tangent).sum()
+        for derivative, tangent in zip(derivatives, tangents, strict=True)
+        if not isinstance(tangent, SymbolicZero)
+    ]
+    return value, sum(terms, jnp.zeros_like(value))
+
+
+_quadratic.defjvp(_quadratic_jvp, symbolic_zeros=True)
+
+
+def _over_labels(terms: Array) -> Array:
+    """Σ_k, as a product with ones: XLA's CPU backend sums fused differences 5 times slower."""
+    ones = jnp.ones(terms.shape[-1], terms.dtype)
+    return jnp.matmul(terms, ones, precision=jax.lax.Precision.HIGHEST)

@@ -224,3 +224,61 @@ def test_no_copies_of_the_neighbours_are_stacked(channels, labels):
     arrays = list(intermediates(jax.make_jaxpr(energy)(inputs, y).jaxpr))
     assert len(arrays) > 10
     assert max(array.size for array in arrays) <= 9 * 11 * max(channels, labels)
+
+
+@pytest.mark.parametrize("labels", [1, 21])
+def test_value_and_gradient_of_a_batch_need_one_array_like_the_prediction(labels):
+    inputs, y = cast(example(np.random.default_rng(6).random((32, 40, 3)), labels), jnp.float32)
+    inputs, y = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), (inputs, y))
+    program = jax.jit(jax.vmap(jax.value_and_grad(energy, argnums=1))).lower(inputs, y).compile()
+    # Beside it only the planes of weights and seeds, and what leaves room for the compiler's own.
+    planes = 8 * inputs.image[..., 0].nbytes
+    assert program.memory_analysis().temp_size_in_bytes <= y.nbytes + planes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_derivative_in_float32_is_that_in_float64(kind):
+    inputs, y = cast(example(picture(kind)), jnp.float32)  # the same picture in either precision
+    direction = np.random.default_rng(7).normal(size=y.shape)
+
+    def everything(image, seeds, y, direction):
+        def total(image, seeds, y):
+            return energy(Seeded(image, seeds), y, beta=100.0)
+
+        slope = jax.grad(total, argnums=2)
+        value, forwards = jax.jvp(lambda y: total(image, seeds, y), (y,), (direction,))
+        bent, product = jax.jvp(lambda y: slope(image, seeds, y), (y,), (direction,))
+        transposed = jax.vjp(lambda y: slope(image, seeds, y), y)[1](direction)[0]
+        gradients = jax.grad(total, (0, 1, 2))(image, seeds, y)
+        return value, forwards, gradients, bent, product, transposed
+
+    arguments = (*inputs, y, direction)
+    single = jax.jit(everything)(*cast(arguments, jnp.float32))
+    with jax.enable_x64(True):
+        double = jax.jit(everything)(*cast(arguments, jnp.float64))
+    for ours, wide in zip(jax.tree.leaves(single), jax.tree.leaves(double), strict=True):
+        assert ours.dtype == jnp.float32
+        # Weights carry the rounding of beta d²; entries may cancel, so relative to the largest.
+        np.testing.assert_allclose(ours, wide, rtol=0, atol=2e-5 * np.abs(wide).max() + 1e-12)
+
+
+def test_forwards_over_backwards_and_backwards_twice_are_the_same_matrix():
+    with jax.enable_x64(True):
+        inputs, y = cast(example(picture("noise")[:4, :5], labels=2), jnp.float64)
+        slope = jax.grad(lambda y: energy(inputs, y, **WEIGHTS))
+        forwards = jax.jacfwd(slope)(y).reshape(40, 40)
+        np.testing.assert_allclose(jax.jacrev(slope)(y).reshape(40, 40), forwards, rtol=1e-12)
+        matrix = laplacian(inputs.image, beta=100.0, floor=1e-6).toarray()
+        matrix += np.diag(2.0 * np.asarray(inputs.seeds).any(-1).ravel())
+        np.testing.assert_allclose(forwards, 2 * np.kron(matrix, np.eye(2)), atol=1e-12)
+
+
+def test_a_batch_by_vmap_is_the_loop():
+    inputs, y = cast(example(picture("photograph")), jnp.float32)
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1], leaf[:, ::-1]]), (inputs, y))
+    slope = jax.jit(jax.value_and_grad(energy, argnums=(0, 1)))
+    together = jax.vmap(slope)(*batch)
+    for i in range(3):
+        alone = slope(*jax.tree.map(lambda leaf, i=i: leaf[i], batch))
+        for whole, one in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(whole[i], one, rtol=1e-5, atol=1e-5)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energynets.ops.grid import differences
+from energynets.ops.grid import differences, neighbours
 
 SIZE = st.integers(1, 6)
 
@@ -34,3 +34,20 @@ def test_a_picture_one_pixel_wide_has_no_differences_across(axis):
 def test_an_axis_that_is_not_of_the_grid_is_refused(axis):
     with pytest.raises(ValueError, match=f"axis must be 0 or 1, got {axis}"):
         differences(jnp.ones((3, 3, 1)), axis)
+
+
+@settings(max_examples=15, deadline=None)
+@given(SIZE, SIZE, st.sampled_from([0, 1]), st.sampled_from([-1, 1]), st.booleans())
+def test_neighbours_are_numpys_roll_or_padding_by_the_edge(height, width, axis, step, wrap):
+    array = np.random.default_rng(0).random((height, width, 2), np.float32)
+    margin = [(0, 0)] * 3
+    margin[axis] = (1, 1)
+    expected = np.pad(array, margin, "wrap" if wrap else "edge")
+    expected = np.roll(expected, -step, axis).take(range(1, 1 + array.shape[axis]), axis)
+    ours = neighbours(jnp.asarray(array), axis, step, wrap=wrap)
+    np.testing.assert_array_equal(ours, expected)
+
+
+def test_neighbours_along_labels_are_refused():
+    with pytest.raises(ValueError, match="axis must be 0 or 1, got 2"):
+        neighbours(jnp.ones((3, 3, 1)), 2, 1)
