@@ -1,0 +1,256 @@
+"""W f for W_pq = exp(-|p - q|²/2σ_xy² - |I_p - I_q|²/2σ_I²), all pixels with all pixels.
+
+The Gaussian over position and colour ("bilateral kernel") of dense conditional random fields, not
+normalised, W_pp = 1. Exact sums cost N² exponentials; here they cost N·m + M², made of matrix
+products, sorts and gathers alone:
+
+1. The pixels are ordered into `leaves` of equal size by repeated sorting along the direction in
+   which position and colour, in units of σ, spread most.
+2. In each leaf k-means chooses m landmarks Z, and the kernel is interpolated from them:
+   K(X, X') ≈ C K(Z, Z') C'ᵀ with C = K(X, Z) (K(Z, Z) + ε)⁻¹ for every pair of leaves (Nyström,
+   block by block). M, the number of all landmarks, does not grow with the picture.
+3. Interpolation loses mass: the rows of C K(Z, Z) Cᵀ have q ≤ 1 on the diagonal instead of 1. Half
+   of what is lost (C is divided by q^¼) is given back to the landmarks and the rest of 1 to the
+   pixel itself.
+
+The result is symmetric by construction. How near it is to the exact kernel depends on how many
+distinct colours the picture has, hardly on its size; `benchmarks/filtering.py` measures it.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Sigma = float | Float[Array, ""] | Float[Array, "n"]
+
+# Relative to the kernel's 1: keeps landmarks that coincide, as in a flat picture, independent.
+_RIDGE = 1e-3
+_KMEANS_ROUNDS = 2
+# Pixels of each leaf that k-means looks at.
+_SAMPLE = 400
+# Rows of the kernel between landmarks in one round of the loop. Whole, it leaves the cache, and a
+# CPU then takes ten times as long.
+_ROWS = 64
+# Leaves interpolated in one round, for the same reason.
+_LEAVES_AT_ONCE = 8
+
+
+class Affinity(NamedTuple):
+    """W of one picture, as `affinity` makes it; opaque but for `apply`."""
+
+    order: Int[Array, "t p"]  # pixels of each leaf; h·w and more: none
+    interpolation: Float[Array, "t p m"]
+    landmarks: Float[Array, "n d"]  # n = t·m, in units of σ
+    own: Float[Array, "t p"]  # what is added to the diagonal
+
+
+def _features(image: Array, sigma_position: Sigma, sigma_colour: Sigma) -> Array:
+    """(row, column)/σ_xy and colour/σ_I of every pixel, (h·w)×(2 + c)."""
+    height, width, channels = image.shape
+    rows, columns = jnp.mgrid[:height, :width]
+    position = jnp.stack([rows, columns], -1).astype(image.dtype) / jnp.asarray(sigma_position)
+    features = jnp.concatenate([position, image / jnp.asarray(sigma_colour)], -1)
+    # Near 0, so that squares keep their digits.
+    return (features - features.mean((0, 1))).reshape(height * width, 2 + channels)
+
+
+def _kernel(a: Array, b: Array) -> Array:
+    """exp(-|a_i - b_j|²/2) for all i and j."""
+    half = 0.5 * jnp.square(a).sum(-1)[..., :, None] + 0.5 * jnp.square(b).sum(-1)[..., None, :]
+    product = jnp.einsum("...ic,...jc->...ij", a, b, precision="highest")
+    return jnp.exp(jnp.minimum(product - half, 0))
+
+
+def _along_spread(leaves: Array) -> Array:
+    """Position of each point along the direction in which its leaf spreads most; t×p."""
+    centred = leaves - leaves.mean(1, keepdims=True)
+    covariance = jnp.einsum("tpa,tpb->tab", centred, centred)
+    widest = jnp.argmax(jnp.diagonal(covariance, axis1=1, axis2=2), -1)
+    direction = jax.nn.one_hot(widest, leaves.shape[-1], dtype=leaves.dtype)
+    for _ in range(8):
+        direction = jnp.einsum("tab,tb->ta", covariance, direction)
+        direction /= jnp.linalg.norm(direction, axis=-1, keepdims=True) + 1e-30
+    return jnp.einsum("tpa,ta->tp", centred, direction)
+
+
+def _ordered(features: Array, splits: tuple[int, ...]) -> Array:
+    """Indices of the points of prod(splits) equal leaves, t×p, compact in feature space."""
+    order = jnp.arange(features.shape[0])[None]
+    for split in splits:
+        leaves, size = order.shape
+        key = _along_spread(features[order])
+        low, high = key.min(1, keepdims=True), key.max(1, keepdims=True)
+        # Key and index in one integer: XLA sorts plain integers ten times as fast as pairs.
+        bits = max(1, (size - 1).bit_length())
+        scale = 2 ** (31 - bits) - 1
+        rounded = ((key - low) / (high - low + 1e-30) * scale).astype(jnp.int32)
+        rounded = jnp.clip(rounded, 0, scale)
+        packed = (rounded << bits) | jnp.arange(size, dtype=jnp.int32)
+        ranked = jnp.sort(packed, axis=-1, stable=False) & (2**bits - 1)
+        order = jnp.take_along_axis(order, ranked, 1).reshape(leaves * split, size // split)
+    return order
+
+
+def _k_means(points: Array, count: int) -> Array:
+    """`count` centres for each leaf, t×count×d; points that are ordered give a good start."""
+    size = points.shape[1]
+    points = points[:, :: max(1, size // _SAMPLE)]
+    size = points.shape[1]
+    centres = points[:, (2 * np.arange(count) + 1) * size // (2 * count)]
+    for _ in range(_KMEANS_ROUNDS):
+        near = jnp.einsum("tpc,tmc->tpm", points, centres, precision="highest")
+        near -= 0.5 * jnp.square(centres).sum(-1)[:, None]
+        member = (near >= near.max(-1, keepdims=True)).astype(points.dtype)
+        members = member.sum(1)[..., None]
+        mean = jnp.einsum("tpm,tpc->tmc", member, points) / jnp.maximum(members, 1)
+        centres = jnp.where(members > 0, mean, centres)
+    return centres
+
+
+def _inverse(matrices: Array) -> Array:
+    """Inverses of positive definite matrices, t×m×m, by Gauss-Jordan elimination.
+
+    Elementwise and batched: LAPACK's triangular solves of so many small systems took a hundred
+    times as long on a busy CPU.
+    """
+    place = jnp.arange(matrices.shape[-1])
+
+    def step(k: Array, matrix: Array) -> Array:
+        row = jax.lax.dynamic_slice_in_dim(matrix, k, 1, -2)
+        column = jax.lax.dynamic_slice_in_dim(matrix, k, 1, -1)
+        pivot = jax.lax.dynamic_slice_in_dim(row, k, 1, -1)
+        here = place == k
+        pivot_row = jnp.where(here, 1 / pivot, row / pivot)
+        others = jnp.where(here, -column / pivot, matrix - column * row / pivot)
+        return jnp.where(here[:, None], pivot_row, others)
+
+    return jax.lax.fori_loop(0, matrices.shape[-1], step, matrices)
+
+
+def _every_pixel(features: Array) -> Affinity:
+    """Each pixel its own landmark: exact, for pictures with no more pixels than landmarks."""
+    one = jnp.ones((features.shape[0], 1), features.dtype)
+    order = jnp.arange(features.shape[0])[:, None]
+    return Affinity(order, one[..., None], features, 0 * one)
+
+
+@functools.partial(jax.jit, static_argnames=("splits", "landmarks"))
+def affinity(
+    image: Float[Array, "h w c"],
+    *,
+    sigma_position: Sigma,
+    sigma_colour: Sigma,
+    splits: tuple[int, ...] = (8, 8),
+    landmarks: int = 64,
+) -> Affinity:
+    """W of a picture, to be used by `apply` as often as one likes.
+
+    Args:
+        image: any number of channels, no channel included: then position alone counts.
+        sigma_position: σ_xy in pixels, positive; one number, or one for rows and columns each.
+        sigma_colour: σ_I in units of the image, so 13/255 for a published 13 and an image in
+            [0, 1]; one number or one for each channel. Infinite: that channel does not count.
+        splits: pixels are parted into prod(splits) leaves, static.
+        landmarks: m for each leaf, static. Pictures of no more than prod(splits)·m pixels are
+            filtered exactly.
+
+    Image and widths are constants: derivatives with respect to them are 0.
+
+    Raises:
+        ValueError: if the image is not H×W×C or has no pixel.
+    """
+    if image.ndim != 3 or 0 in image.shape[:2]:
+        raise ValueError(f"image must be H×W×C with at least one pixel, got {image.shape}")
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(f"image must be floating point, got {image.dtype}")
+    features = jax.lax.stop_gradient(_features(image, sigma_position, sigma_colour))
+    pixels, leaves = features.shape[0], math.prod(splits)
+    if pixels <= leaves * landmarks:
+        return _every_pixel(features)
+    missing = -pixels % leaves
+    features = jnp.concatenate([features, jnp.repeat(features[-1:], missing, 0)])
+    order = _ordered(features, splits)
+    points = features[order]
+    chosen = _k_means(points, landmarks)
+    inverse = _inverse(_kernel(chosen, chosen) + _RIDGE * jnp.eye(landmarks))
+
+    def interpolated(leaf: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        of_leaf, of_landmarks, inverted = leaf
+        kernel = _kernel(of_leaf, of_landmarks)
+        weights = jnp.matmul(kernel, inverted, precision="highest")
+        # The roots of numbers near 0, of pixels far from every landmark, would only add noise.
+        kept = jnp.clip((weights * kernel).sum(-1), 0.1, 1)
+        return weights * (kept**-0.25)[:, None], 1 - kept**0.5
+
+    interpolation, own = jax.lax.map(
+        interpolated, (points, chosen, inverse), batch_size=_LEAVES_AT_ONCE
+    )
+    return Affinity(order, interpolation, chosen.reshape(-1, features.shape[1]), own)
+
+
+def _between_landmarks(landmarks: Array, values: Array) -> Array:
+    """K(Z, Z) values, some rows at a time."""
+    count = landmarks.shape[0]
+    padded = jnp.pad(landmarks, ((0, -count % _ROWS), (0, 0))).reshape(
+        -1, _ROWS, *landmarks.shape[1:]
+    )
+
+    def rows(_: None, some: Array) -> tuple[None, Array]:
+        return None, jnp.matmul(_kernel(some, landmarks), values, precision="highest")
+
+    return jax.lax.scan(rows, None, padded)[1].reshape(-1, values.shape[-1])[:count]
+
+
+@jax.jit
+def apply(affinity: Affinity, values: Float[Array, "h w k"]) -> Float[Array, "h w k"]:
+    """W f, plane by plane: Σ_q W_pq f_q, the pixel itself included with weight 1.
+
+    Linear in `values` and symmetric: Σ g·(W f) = Σ f·(W g) up to rounding.
+
+    Raises:
+        ValueError: if `values` has another number of pixels than the picture.
+    """
+    order, interpolation, landmarks, own = affinity
+    height, width, planes = values.shape
+    leaves, size, count = interpolation.shape
+    missing = leaves * size - height * width
+    if not 0 <= missing < (leaves if size > 1 else 1):
+        raise ValueError(
+            f"values must have as many pixels as the picture, which fill {leaves}×{size} places, "
+            f"got {height}×{width}"
+        )
+    flat = values.reshape(height * width, planes)
+    ordered = flat.at[order].get(mode="fill", fill_value=0)
+    gathered = jnp.einsum("tpm,tpk->tmk", interpolation, ordered, precision="highest")
+    gathered = gathered.reshape(leaves * count, planes)
+    spread = _between_landmarks(landmarks, gathered).reshape(leaves, count, planes)
+    filtered = jnp.einsum("tpm,tmk->tpk", interpolation, spread, precision="highest")
+    filtered += own[..., None] * ordered
+    scattered = (
+        jnp.zeros_like(flat)
+        .at[order.reshape(-1)]
+        .set(filtered.reshape(leaves * size, planes), mode="drop", unique_indices=True)
+    )
+    return scattered.reshape(values.shape)
+
+
+@jax.jit
+def exact(
+    image: Float[Array, "h w c"],
+    values: Float[Array, "h w k"],
+    *,
+    sigma_position: Sigma,
+    sigma_colour: Sigma,
+) -> Float[Array, "h w k"]:
+    """W f by brute force, N² exponentials, in memory linear in N; arguments as in `affinity`."""
+    if image.shape[:2] != values.shape[:2]:
+        raise ValueError(
+            f"image H×W×C and values H×W×K must agree, got {image.shape} and {values.shape}"
+        )
+    features = jax.lax.stop_gradient(_features(image, sigma_position, sigma_colour))
+    return _between_landmarks(features, values.reshape(-1, values.shape[-1])).reshape(values.shape)
