@@ -1,0 +1,1 @@
+"""Pictures in, records out: `segment`, `matte` and `dehaze`, for whoever never trains anything."""
