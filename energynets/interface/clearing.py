@@ -1,5 +1,7 @@
 """`energynets.dehaze`: a picture without its haze, by the dark channel prior."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -11,6 +13,7 @@ from energynets.energies.dehazing import Hazy
 from energynets.errors import BadInputError
 from energynets.interface import inputs
 from energynets.interface.descent import Problem, shrunk
+from energynets.interface.networks import Network, named, predicted
 from energynets.interface.records import Dehazing, unbatched
 from energynets.interface.solving import STEPS, Answer, Method, Task, gap, refuse_unknown, solve
 from energynets.metrics.restoration import stretch as stretched
@@ -31,6 +34,7 @@ def dehaze(
     epsilon: float = 1e-6,
     least: float = 0.1,
     stretch: bool = False,
+    network: str | Path | Network | None = None,
     start: Any = None,
     optimality: bool = False,
 ) -> Dehazing:
@@ -47,6 +51,8 @@ def dehaze(
         data_weight, epsilon: of the energy.
         least: the transmission below which nothing is divided, in (0, 1].
         stretch: stretch the result's extremes to 0 and 1 instead of clipping it.
+        network: weights by name or file, or a function of a batch of pictures that gives
+            transmissions; the shipped ones if None.
         start: transmission (B×)H×W for polish to begin with, such as that of the frame before.
         optimality: solve exactly as well, and tell the `gap`.
 
@@ -65,6 +71,7 @@ def dehaze(
     if isinstance(patch, bool) or patch != int(patch) or patch < 1 or patch % 2 == 0:
         raise BadInputError(f"patch: wanted an odd number of pixels, got {patch}")
     pictures = inputs.pictures(image)
+    net = None if method == "exact" else named(network, "dehazing")
     begin = None
     if start is not None:
         begin = inputs.start(start, pictures.values.shape[:-1], "transmission")[..., None]
@@ -80,7 +87,7 @@ def dehaze(
             value = jnp.asarray(answer.value[..., 0])
             return float(dehazing.energy(problem, value, **weights))
 
-        task = _task(picture, np.asarray(coarse), weights)
+        task = _task(picture, np.asarray(coarse), weights, net)
         answer = solve(task, method, steps, None if begin is None else begin[index])
         energy = energy_of(answer)
         transmission = np.clip(answer.value[..., 0], 0, 1).astype(np.float32)
@@ -121,7 +128,12 @@ def _airlight(image: jax.Array, wanted: Any, radius: int) -> jax.Array:
     return jnp.asarray(air)
 
 
-def _task(picture: np.ndarray, coarse: np.ndarray, weights: dict[str, float]) -> Task:
+def _task(
+    picture: np.ndarray,
+    coarse: np.ndarray,
+    weights: dict[str, float],
+    network: Network | None = None,
+) -> Task:
     shape = picture.shape[:2]
 
     def problem(size: tuple[int, int]) -> Problem:
@@ -132,4 +144,5 @@ def _task(picture: np.ndarray, coarse: np.ndarray, weights: dict[str, float]) ->
         matrix = solver.stencil(small, data_weight=weight, epsilon=weights["epsilon"])
         return Problem(matrix, weight * guess)
 
-    return Task(shape, problem, None, None)
+    predict = None if network is None else partial(predicted, network, picture)
+    return Task(shape, problem, None, predict)

@@ -1,5 +1,6 @@
 """`energynets.matte`: the foreground's share of each pixel by the matting energy."""
 
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from energynets.energies import matting
 from energynets.errors import BadInputError
 from energynets.interface import inputs
 from energynets.interface.descent import Problem, shrunk
+from energynets.interface.networks import Network, named, predicted
 from energynets.interface.records import Matte, unbatched
 from energynets.interface.solving import STEPS, Answer, Method, Task, gap, refuse_unknown, solve
 from energynets.seeded import Seeded
@@ -24,6 +26,7 @@ def matte(
     steps: int = STEPS,
     epsilon: float = 1e-5,
     seed_weight: float = 1.0,
+    network: str | Path | Network | None = None,
     start: Any = None,
     optimality: bool = False,
 ) -> Matte:
@@ -38,6 +41,8 @@ def matte(
         method: "exact", "network" or "polish"; see `interface.solving.solve`.
         steps: of polish.
         epsilon, seed_weight: of the energy.
+        network: weights by name or file, or a function of a batch of pictures and one of seeds
+            (background and foreground) that gives alpha last; the shipped ones if None.
         start: alpha (B×)H×W for polish to begin with, such as that of the frame before.
         optimality: solve exactly as well, and tell the `gap`.
 
@@ -52,6 +57,7 @@ def matte(
         raise BadInputError(f"seed_weight: wanted a finite number above 0, got {seed_weight}")
     pictures = inputs.pictures(image)
     levels = inputs.trimap(trimap, pictures)
+    net = None if method == "exact" else named(network, "matting")
     begin = None
     if start is not None:
         begin = inputs.start(start, levels.shape, "alpha")[..., None]
@@ -68,7 +74,7 @@ def matte(
         if (level != trimaps.UNKNOWN).all():
             answer = Answer(planes[..., 1:], 0.0, True, 0)
         else:
-            task = _task(picture, planes, weights)
+            task = _task(picture, planes, weights, net)
             answer = solve(task, method, steps, None if begin is None else begin[index])
         energy = energy_of(answer)
         alpha = np.clip(answer.value[..., 0], 0, 1).astype(np.float32)
@@ -80,7 +86,12 @@ def matte(
     return unbatched(records, pictures.one)
 
 
-def _task(picture: np.ndarray, planes: np.ndarray, weights: dict[str, float]) -> Task:
+def _task(
+    picture: np.ndarray,
+    planes: np.ndarray,
+    weights: dict[str, float],
+    network: Network | None = None,
+) -> Task:
     shape = picture.shape[:2]
 
     def problem(size: tuple[int, int]) -> Problem:
@@ -93,4 +104,8 @@ def _task(picture: np.ndarray, planes: np.ndarray, weights: dict[str, float]) ->
         rhs = weights["seed_weight"] * small.seeds[..., 1:]
         return Problem(solver.stencil(small, **weights), rhs)
 
-    return Task(shape, problem, None, None)
+    def predict() -> np.ndarray:
+        assert network is not None
+        return predicted(network, picture, planes)[..., -1:]  # of background and foreground
+
+    return Task(shape, problem, None, None if network is None else predict)

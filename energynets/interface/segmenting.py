@@ -1,6 +1,7 @@
 """`energynets.segment`: labels spread from seeds by the random-walker energy."""
 
-from functools import lru_cache
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,13 +11,11 @@ from energynets.energies import random_walker
 from energynets.errors import BadInputError
 from energynets.interface import inputs
 from energynets.interface.descent import Problem, shrunk
+from energynets.interface.networks import Network, named, predicted
 from energynets.interface.records import Segmentation, unbatched
 from energynets.interface.solving import STEPS, Method, Task, gap, refuse_unknown, solve
 from energynets.seeded import Seeded
 from energynets.solvers import random_walker as solver
-
-# What the shipped network was trained at: pictures with more pixels are shrunk to this square.
-NETWORK_SIDE = 128
 
 
 def segment(
@@ -28,6 +27,7 @@ def segment(
     beta: float = 1000.0,
     seed_weight: float = 1.0,
     floor: float = 1e-6,
+    network: str | Path | Network | None = None,
     start: Any = None,
     optimality: bool = False,
 ) -> Segmentation:
@@ -40,6 +40,8 @@ def segment(
         seeds: a map of labels, 255 for none, or planes; see `interface.inputs.seeds`.
         method: "exact", "network" or "polish"; see `interface.solving.solve`.
         steps: of polish.
+        network: weights by name or file, or a function of a batch of pictures and one of seeds;
+            the shipped ones if None.
         start: probabilities (B×)H×W×K for polish to begin with, such as those of the frame before.
         optimality: solve exactly as well, and tell the `gap`.
 
@@ -51,12 +53,13 @@ def segment(
     pictures = inputs.pictures(image)
     given = inputs.seeds(seeds, pictures)
     weights = {"beta": beta, "seed_weight": seed_weight, "floor": floor}
+    net = None if method == "exact" else named(network, "seeded_seg")
     begin = None
     if start is not None:
         begin = inputs.start(start, given.planes.shape, "probabilities")
     records = []
     for index, (picture, planes) in enumerate(zip(pictures.values, given.planes, strict=True)):
-        task = _task(picture, planes, weights)
+        task = _task(picture, planes, weights, net)
         problem = Seeded(jnp.asarray(picture), jnp.asarray(planes))
 
         def measured(answer, problem=problem):
@@ -93,7 +96,9 @@ def probabilities(value: np.ndarray) -> np.ndarray:
     return y.astype(np.float32)
 
 
-def _task(picture: np.ndarray, planes: np.ndarray, weights: dict[str, float]) -> Task:
+def _task(
+    picture: np.ndarray, planes: np.ndarray, weights: dict[str, float], network: Network | None
+) -> Task:
     shape = picture.shape[:2]
 
     def problem(size: tuple[int, int]) -> Problem:
@@ -108,30 +113,8 @@ def _task(picture: np.ndarray, planes: np.ndarray, weights: dict[str, float]) ->
     def direct():
         return solver.solve(Seeded(jnp.asarray(picture), jnp.asarray(planes)), **weights)
 
-    return Task(shape, problem, direct, lambda: _predicted(picture, planes))
-
-
-def _predicted(picture: np.ndarray, planes: np.ndarray) -> np.ndarray:
-    """The network's probabilities at its own size."""
-    if picture.shape[-1] not in (1, 3):
-        raise BadInputError(
-            f"image: wanted 1 or 3 channels for the network, got {picture.shape[-1]}"
-        )
-    height, width = picture.shape[:2]
-    size = (height, width) if height * width <= NETWORK_SIDE**2 else (NETWORK_SIDE, NETWORK_SIDE)
-    small = np.broadcast_to(shrunk(picture, size), (*size, 3))
-    votes = shrunk(planes, size)
-    seeds = (votes.argmax(-1)[..., None] == np.arange(votes.shape[-1])) & (votes > 0)
-    return np.asarray(
-        _network()(jnp.asarray(small)[None], jnp.asarray(seeds, jnp.float32)[None])[0]
-    )
-
-
-@lru_cache(maxsize=1)
-def _network():
-    from energynets import pretrained
-
-    return pretrained.load("seeded_seg")
+    predict = None if network is None else partial(predicted, network, picture, planes)
+    return Task(shape, problem, direct, predict)
 
 
 def _refuse_negative(**numbers: float) -> None:

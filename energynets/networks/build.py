@@ -11,6 +11,7 @@ from energynets.networks.dilated import Dilated
 from energynets.networks.labels import Classes, PerLabel
 from energynets.networks.propagation import Propagation
 from energynets.networks.pyramid import Pyramid
+from energynets.networks.transmission import Transmission
 
 DEFAULTS = {
     "head": "per_label",  # or classes
@@ -71,6 +72,22 @@ def trunk(settings: Mapping[str, Any], out: int) -> Pyramid | Dilated:
         norm_on_output=settings["norm_on_output"],
         dtype=_dtype(settings),
     )
+
+
+def transmission(settings: Mapping[str, Any]) -> Transmission:
+    """Image to one plane in [0, 1], as `settings` say; `head` is not looked at.
+
+    Raises:
+        BadInputError: as `trunk`.
+    """
+    return Transmission(trunk(settings, 1))
+
+
+def of(settings: Mapping[str, Any], classes: int) -> Any:
+    """The network that weights or a config belong to: `transmission` if its head says so."""
+    if settings["head"] == "transmission":
+        return transmission(settings)
+    return seeded(settings, classes)
 
 
 def seeded(settings: Mapping[str, Any], classes: int) -> Classes | PerLabel | Propagation:

@@ -33,10 +33,13 @@ class Trained(NamedTuple):
     about: Mapping[str, Any]
 
     def __call__(
-        self, image: Float[Array, "b h w c"], seeds: Float[Array, "b h w k"]
-    ) -> Float[Array, "b h w k"]:
-        """Probabilities of each label for a batch of pictures and their seed planes."""
-        return _apply(self.network)(self.variables, image, seeds)
+        self, image: Float[Array, "b h w c"], *seeds: Float[Array, "b h w k"]
+    ) -> Float[Array, "b h w *k"]:
+        """Probabilities of each label for a batch of pictures and their seed planes.
+
+        A network that takes no seeds gives one plane for each picture alone.
+        """
+        return _apply(self.network)(self.variables, image, *seeds)
 
 
 @lru_cache(maxsize=8)
@@ -69,7 +72,7 @@ def load(name: str | Path) -> Trained:
             notes = json.loads((file.metadata() or {})["energynets"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         settings, about = notes["network"], notes["about"]
-        network = build.seeded(settings, settings["classes"])
+        network = build.of(settings, settings["classes"])
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError) as error:
         raise BadInputError(f"{path}: wanted weights of energynets, got: {error}") from None
     flat = {tuple(k.split("/")): jnp.asarray(v, jnp.float32) for k, v in tensors.items()}
@@ -90,7 +93,7 @@ def _from_checkpoint(folder: Path) -> Trained:
         settings = {**config["network"], "classes": config["data"]["classes"]}
         if settings["head"] == "classes":  # embedded pictures have their own number of labels
             settings["classes"] = _outputs(variables["params"]["trunk"])
-        network = build.seeded(settings, settings["classes"])
+        network = build.of(settings, settings["classes"])
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise BadInputError(f"{claimed}: wanted the config of a run, got: {error}") from None
     return Trained(network, variables, settings, {"config": config, "step": folder.name})
