@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-Sigma = float | Float[Array, ""] | Float[Array, "n"]
+Sigma = float | Float[Array, ""] | Float[Array, " n"]
 
 # Relative to the kernel's 1: keeps landmarks that coincide, as in a flat picture, independent.
 _RIDGE = 1e-3
@@ -35,7 +35,7 @@ _KMEANS_ROUNDS = 2
 _SAMPLE = 400
 # Rows of the kernel between landmarks in one round of the loop. Whole, it leaves the cache, and a
 # CPU then takes ten times as long.
-_ROWS = 64
+_ROWS = 256
 # Leaves interpolated in one round, for the same reason.
 _LEAVES_AT_ONCE = 8
 
@@ -146,7 +146,7 @@ def affinity(
     sigma_position: Sigma,
     sigma_colour: Sigma,
     splits: tuple[int, ...] = (8, 8),
-    landmarks: int = 64,
+    landmarks: int = 56,
 ) -> Affinity:
     """W of a picture, to be used by `apply` as often as one likes.
 
