@@ -1,0 +1,174 @@
+"""Conjugate gradients for quadratic energies on pictures: nothing is kept but a few planes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+Scalar = float | Float[Array, ""]
+Operator = Callable[[Array], Array]
+
+# The residual is computed anew from the solution whenever rᵀBr has fallen by this factor.
+_REPLACE = 1e-4
+# Without a fall of rᵀBr by half over so many steps, rounding is all that is left.
+_PATIENCE = 30
+# A column's movement is what it moved in so many steps …
+_WINDOW = 5
+# … or, if that is less, this many times what B would still change.
+_DOUBT = 30
+
+
+class Result(NamedTuple):
+    """The columns of a solution and how far each can be trusted.
+
+    value: H×W×*k, always finite.
+    residual: *k, max |D⁻¹ (b - A u)|; inf where rhs or start are not finite.
+    movement: *k, an estimate of the largest error: how far the solution moved in the last five
+        steps, or 30 max |B (b - A u)| where that is less.
+    steps: the steps that each column took.
+    converged: whether residual and movement are both within the tolerance.
+    """
+
+    value: Float[Array, "h w *k"]
+    residual: Float[Array, "*k"]
+    movement: Float[Array, "*k"]
+    steps: Int[Array, "*k"]
+    converged: Bool[Array, "*k"]
+
+
+class _State(NamedTuple):
+    value: Array
+    left: Array  # b - A u, by recurrence
+    before: Array  # `left` one step ago
+    direction: Array
+    size: Array  # rᵀBr of `before`
+    fresh: Array  # rᵀBr where `left` was last computed from `value`
+    best: Array  # the lowest rᵀBr, for patience
+    since: Array  # steps since `best` fell by half
+    moves: Array  # max |step| of the last steps
+    movement: Array
+    steps: Array
+    active: Array
+
+
+def conjugate_gradients(
+    matvec: Operator,
+    rhs: Float[Array, "h w *k"],
+    *,
+    precondition: Operator,
+    diagonal: Float[Array, "h w"],
+    start: Float[Array, "h w *k"] | None = None,
+    tol: Scalar,
+    max_steps: int | Int[Array, ""],
+) -> Result:
+    """A u = rhs for a symmetric positive definite A, each trailing column on its own.
+
+    A small residual does not bound the error, since a region that weak edges hold can move as a
+    whole with hardly any; hence the movement is asked to be small as well. A column that has
+    converged, has stopped improving, or would divide by nothing, stays as it is while the others
+    go on. But for rounding, the solution is never worse than the start in the norm of A.
+
+    The residual that the steps carry along drifts from the true one by rounding. It is computed
+    anew when rᵀBr has fallen by 1e-4, and at the end (van der Vorst and Ye, "Residual replacement
+    strategies for Krylov subspace iterative methods", 2000). Directions are made conjugate with
+    Polak and Ribière's formula, which forgives a B that is not quite linear in float32 (Golub and
+    Ye, 1999). Keeps five arrays of the size of rhs, beside what `matvec` and B take.
+
+    Args:
+        matvec: A; give the energy's own derivative, which computes differences.
+        rhs: H×W×*k.
+        precondition: B, linear, symmetric and positive definite.
+        diagonal: of A; scales the residual. Pixels where it is not positive have no equation.
+        start: where to begin; 0 if None.
+        tol: largest residual and movement, in the units of the solution.
+        max_steps: at least 0, traced.
+    """
+    columns = rhs.shape[2:]
+    scale = jnp.where(diagonal > 0, diagonal, 1).reshape(diagonal.shape + (1,) * len(columns))
+    tiny = jnp.finfo(rhs.dtype).tiny
+    usable = jnp.isfinite(rhs).all((0, 1))
+    if start is None:
+        value, rhs = jnp.zeros_like(rhs), jnp.where(usable, rhs, 0)
+        left = rhs
+    else:
+        usable &= jnp.isfinite(start).all((0, 1))
+        value, rhs = jnp.where(usable, start, 0).astype(rhs.dtype), jnp.where(usable, rhs, 0)
+        left = rhs - matvec(value)
+
+    def largest(u: Array) -> Array:
+        return jnp.abs(u).max((0, 1), initial=0)
+
+    def dot(a: Array, b: Array) -> Array:
+        return (a * b).sum((0, 1))
+
+    def unfinished(state: _State) -> Array:
+        return state.active.any()
+
+    def step(state: _State) -> _State:
+        moved = precondition(state.left)
+        size = dot(state.left, moved)
+        movement = jnp.minimum(state.moves.sum(0), _DOUBT * largest(moved))
+        enough = (largest(state.left / scale) <= tol) & (movement <= tol)
+        best = jnp.where(size < state.best / 2, size, state.best)
+        since = jnp.where(size < state.best / 2, 0, state.since + 1)
+        # False where anything is NaN.
+        goes = state.active & ~enough & (size > tiny) & (size < jnp.inf)
+        goes &= (state.steps < max_steps) & (since < _PATIENCE)
+
+        conjugate = (size - dot(state.before, moved)) / jnp.where(state.size > 0, state.size, 1)
+        direction = moved + jnp.maximum(conjugate, 0) * state.direction
+        image = matvec(direction)
+        curvature = dot(direction, image)
+        goes &= curvature > tiny
+        length = jnp.where(goes, size / jnp.where(goes, curvature, 1), 0)
+        value = state.value + length * direction
+        goes &= jnp.isfinite(value).all((0, 1))
+        value = jnp.where(goes, value, state.value)
+
+        replace = goes & (size < _REPLACE * state.fresh)
+        left = jnp.where(goes, state.left - length * image, state.left)
+        left = jax.lax.cond(
+            replace.any(),
+            lambda left: jnp.where(replace, rhs - matvec(value), left),
+            lambda left: left,
+            left,
+        )
+        moves = jnp.concatenate([state.moves[1:], (length * largest(direction))[None]])
+        return _State(
+            value,
+            left,
+            jnp.where(goes, state.left, state.before),
+            jnp.where(goes, direction, state.direction),
+            jnp.where(goes, size, state.size),
+            jnp.where(replace | (state.steps == 0), size, state.fresh),
+            best,
+            since,
+            jnp.where(goes, moves, state.moves),
+            jnp.where(state.active & jnp.isfinite(movement), movement, state.movement),
+            state.steps + goes,
+            goes,
+        )
+
+    nothing = jnp.zeros_like(value)
+    infinite = jnp.full(columns, jnp.inf, rhs.dtype)
+    begin = _State(
+        value,
+        left,
+        nothing,
+        nothing,
+        jnp.zeros_like(infinite),
+        infinite,
+        infinite,
+        jnp.zeros(columns, jnp.int32),
+        jnp.broadcast_to(infinite, (_WINDOW, *columns)),
+        infinite,
+        jnp.zeros(columns, jnp.int32),
+        usable,
+    )
+    end = jax.lax.while_loop(unfinished, step, begin)
+    residual = jnp.where(usable, largest((rhs - matvec(end.value)) / scale), jnp.inf)
+    residual = jnp.where(jnp.isfinite(residual), residual, jnp.inf)
+    converged = (residual <= tol) & (end.movement <= tol)
+    return Result(end.value, residual, end.movement, end.steps, converged)
