@@ -4,8 +4,8 @@
     python -m experiments.seeded_seg --config=experiments/seeded_seg.py:paper --workdir=runs/paper \
         --config.data.source=folder --config.data.root=PICTURES
 
-Variants: "full" (the default), "quickstart" (minutes on a laptop), "smoke" (seconds), "paper" (the
-network, labels and schedule of the paper).
+Variants: "full" (the default), "quickstart" (minutes on a laptop), "smoke" (seconds), "paper" and
+"preprint" (network, labels and schedule of the one and of the other).
 """
 
 import json
@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from energynets import pretrained
 from energynets.data import augment, images, opening, order, seeds
 from energynets.data.examples import Example, left_out_told, whole
-from energynets.data.source import VOID, Source
+from energynets.data.source import VOID
 from energynets.energies import partial_cross_entropy, random_walker
 from energynets.errors import BadInputError
 from energynets.metrics import segmentation
@@ -36,7 +36,7 @@ from energynets.training.experiment import Config, Evaluation, Experiment, Loss,
 from energynets.training.main import run
 from energynets.training.ranges import refuse_outside, refuse_too_small
 from energynets.training.report import Report
-from energynets.training.sources import REPORTED, open_all
+from energynets.training.sources import REPORTED, Sources, open_all
 
 LIMITS = {
     (0, 1): ("data.crop", "data.hide", "data.hide_least", "loss.labelled"),
@@ -98,8 +98,14 @@ def get_config(variant: str = "full") -> Config:
         config.data.update({"labels": 21, "validation_labels": 21, "hide": 0.0})
         config.network.update({"head": "classes", "trunk": "dilated"})
         config.train.update({"rate": 1e-2, "batch": 13, "schedule": "sign_changes"})
+    elif variant == "preprint":  # with masks: one problem for each object
+        config.data.update({"problems": "objects", "size": 64, "labels": 2, "hide": 0.0})
+        config.network.update({"head": "classes", "trunk": "dilated", "relu_after_dilated": False})
+        config.loss.update({"seed_weight": 10.0, "grayscale": True})
+        config.train.update({"rate": 3e-4, "batch": 32, "schedule": "exponential_10"})
     elif variant != "full":
-        raise BadInputError(f"variant: wanted full, quickstart, smoke or paper, got {variant!r}")
+        known = "full, quickstart, smoke, paper or preprint"
+        raise BadInputError(f"variant: wanted {known}, got {variant!r}")
     return config
 
 
@@ -117,7 +123,8 @@ def make(config: Config) -> Experiment:
     """The task as a record of pure functions."""
     refuse_outside(config, LIMITS)
     data, weights = config.data, config.loss
-    source, held_out, reported = open_all(config)
+    sources = open_all(config, labelled=weights.labelled if weights.supervised else 0.0)
+    source, held_out = sources.train, sources.validation
     network = build.seeded(config.network, source.classes)
     start = pretrained.load(config.start_from) if config.start_from else None
     cross_entropy = jax.vmap(partial_cross_entropy.energy)
@@ -125,7 +132,9 @@ def make(config: Config) -> Experiment:
     if data.small_steps:
         refuse_too_small("data.small_size", data.small_size, network)
     fixed = np.arange(source.classes, dtype=np.int32) if config.network.head == "classes" else None
-    look = partial(whole, size=data.size, count=data.validation_labels, fixed=fixed)
+    planes = min(data.labels, source.classes)
+    most = min(data.validation_labels, source.classes)
+    look = partial(whole, size=data.size, count=most, fixed=fixed)
     index_of = order.shuffled(len(source), config.train.batch, seed=config.train.seed)
 
     def example(step: int, row: int) -> Example:
@@ -133,8 +142,7 @@ def make(config: Config) -> Experiment:
         index = index_of(step, row)
         random = np.random.default_rng((config.train.seed, 1, step, row))
         _, image, known = source[index]
-        labelled = weights.supervised > 0 and index < weights.labelled * len(source)
-        truth = source.mask(index) if labelled else None
+        truth = source.mask(index)
         maps = [known, np.full_like(known, VOID) if truth is None else truth]
         if data.crop and random.random() < 0.5:
             cut = augment.crop(image, *maps, random=random, least=data.crop)
@@ -146,7 +154,7 @@ def make(config: Config) -> Experiment:
         small = shown = seeds.shrink(known, size)
         if random.random() < data.hide:
             shown = seeds.hide(small, random, least=data.hide_least)
-        labels = fixed if fixed is not None else seeds.labels_of(small, data.labels)
+        labels = fixed if fixed is not None else seeds.labels_of(small, planes)
         return Example(
             image=images.resize(image, size),
             seeds=seeds.planes(small, labels),
@@ -161,8 +169,8 @@ def make(config: Config) -> Experiment:
 
     def fresh(key: Array) -> Variables:
         shape = (1, data.size, data.size)
-        planes = source.classes if fixed is not None else 2
-        return network.init(key, jnp.zeros((*shape, 3)), jnp.zeros((*shape, planes)), train=False)
+        known = jnp.zeros((*shape, source.classes if fixed is not None else 2))
+        return network.init(key, jnp.zeros((*shape, 3)), known, train=False)
 
     def loss(variables: Variables, batch: Example, key: Array) -> Loss:
         probabilities, updates = network.apply(
@@ -189,32 +197,30 @@ def make(config: Config) -> Experiment:
             sums["confusion"] = segmentation.at_full_size(labels, truth, classes)
         return sums
 
-    count = min(data.validation_count or len(held_out), len(held_out))
-    first = count if reported is held_out else 0
     key = jax.random.key(config.train.seed)
     return Experiment(
         init=lambda key: fresh(key) if start is None else pretrained.fitting(start, fresh(key)),
         example=example,
         name=lambda step, row: source.name(index_of(step, row)),
         loss=loss,
-        validation=Evaluation(count, lambda index: look(held_out[index])),
+        validation=Evaluation(len(held_out), lambda index: look(held_out[index])),
         predict=predict,
         measure=measure,
         scores=segmentation.scores,
         report=lambda variables, workdir: report(
-            config, network, (variables, fresh(key)), reported, look, workdir, first
+            config, network, (variables, fresh(key)), sources, look, workdir
         ),
     )
 
 
 def report(
-    config: Config, network: Any, weights: Any, source: Source, look: Any, workdir: Path, first: int
+    config: Config, network: Any, weights: Any, sources: Sources, look: Any, workdir: Path
 ) -> Report:
     """The network, trained and fresh, beside the exact minimiser of the same energy.
 
-    weights: the variables of both; look: picture to example; first: so many pictures, from the
-    first on, were measured after each epoch.
+    weights: the variables of both; look: picture to example.
     """
+    train, _, source, shared = sources
     size, most, classes = config.data.size, config.data.validation_labels, source.classes
     apply = jax.jit(partial(network.apply, train=False))
     groups = {f"beta {beta:g}": strengths(config.loss, beta) for beta in config.report.betas}
@@ -249,8 +255,8 @@ def report(
     figures.draw_answers(workdir / "figures" / "pictures.png", drawn, classes=classes)
     scores: dict[str, Any] = comparison.means(measured, pixels=size**2)
     notes = [
-        f"{len(source)} pictures at {size}×{size}; energies are means over pictures of "
-        f"yᵀLy + λ(y−x)ᵀQ(y−x), λ = {config.loss.seed_weight:g}, floor {config.loss.floor:g}; "
+        f"{len(source)} {opening.UNITS[config.data.problems]} at {size}×{size}; energies are their "
+        f"mean yᵀLy + λ(y−x)ᵀQ(y−x), λ = {config.loss.seed_weight:g}, floor {config.loss.floor:g}; "
         f"the network was trained at beta {config.loss.beta:g}.",
         *comparison.unsolved_told(measured),
         *(left_out_told(counts, most) if config.network.head == "per_label" else ()),
@@ -263,8 +269,10 @@ def report(
             what, name = segmentation.SUMMARY[1], f"network minus {method}"
             gaps[name] = segmentation.bootstrap(each["network"], confusions, at_least=10)
             notes += comparison.difference_told(f"{what}, {name}", gaps[name])
-    tables = comparison.energy_tables(scores, groups, segmentation.SUMMARY)
-    scores |= {**gaps, "pictures": len(source)}
+    masks = train.known()
+    rows, told = comparison.supervised_told(scores, "network", masks, len(train))
+    tables = comparison.energy_tables(rows, groups, segmentation.SUMMARY)
+    scores |= {**gaps, "pictures": len(source), "masks": masks}
     pretrained.save(
         workdir / "weights.safetensors",
         weights[0],
@@ -282,8 +290,8 @@ def report(
     timing, speed = comparison.timed(of, calls, against="network")
     return Report(
         "Seeded segmentation by the random-walker energy",
-        *(scores, timing, [*tables, speed], notes),
-        lines=comparison.exact_line(measured, f"beta {config.loss.beta:g}", first),
+        *(scores, timing, [*tables, speed], notes + told),
+        lines=comparison.exact_line(measured, f"beta {config.loss.beta:g}", shared),
     )
 
 

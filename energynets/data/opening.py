@@ -16,7 +16,15 @@ DEFAULTS = {
     "validation": "val",
     "classes": 21,  # of a folder or a TFDS data set; embedded pictures know theirs
     "seeds": "scribbles",  # or "masks": one line or circle an object, as in the preprint
+    "problems": "labels",  # or two-class ones: "objects" (of masks), "classes" (of seeds)
     "skip_broken": False,  # leave out pictures that cannot be used, and say which
+}
+
+# What one index of a source stands for, by config.data.problems.
+UNITS = {
+    "labels": "pictures",
+    "objects": "two-class problems, one an object,",
+    "classes": "two-class problems, one a seeded class,",
 }
 
 
@@ -28,59 +36,87 @@ def open_source(
     masks: bool = False,
     advance: Callable[[int], None] = lambda total: None,
 ) -> tuple[Source, list[str]]:
-    """The pictures of `split` that `settings` name, each of a folder read once beforehand.
+    """The pictures of `split` that `settings` name, each read once beforehand, or their problems.
 
     Returns the source and what was wrong with each picture left out; see `DEFAULTS` for the keys.
 
     Args:
-        needs_seeds: a picture of a folder without any seed cannot be used.
-        masks: the masks of a folder are read once beforehand as well.
+        needs_seeds: a picture without any seed cannot be used; if False, `problems` is ignored.
+        masks: the masks are read once beforehand as well.
         advance: called with the number of pictures for each that was looked at.
 
     Raises:
         BadInputError: if a key of config.data has a value that is not one of its kind, or a
             picture cannot be used and `skip_broken` is not set.
     """
-    kind, made = settings["source"], settings["seeds"]
+    kind, made, problems = settings["source"], settings["seeds"], settings["problems"]
     if made not in ("scribbles", "masks"):
         raise BadInputError(f"config.data.seeds: wanted scribbles or masks, got {made!r}")
+    if problems not in ("labels", "objects", "classes"):
+        wanted = "labels, objects or classes"
+        raise BadInputError(f"config.data.problems: wanted {wanted}, got {problems!r}")
     if not 1 <= settings["classes"] <= 255:  # labels are bytes, and 255 stands for none
         raise BadInputError(f"config.data.classes: wanted 1 to 255, got {settings['classes']}")
     if kind == "embedded":
         from energynets.data.embedded import Embedded
 
-        return Embedded(split), []
+        return _divided(Embedded(split), problems if needs_seeds else "labels"), []
     if kind == "tfds":
-        from energynets.data.datasets import PETS, Tfds
-
-        name = settings["name"]
-        features: dict[str, Any] = {}
-        if name in ("oxford_iiit_pet", "pet_segmentation"):
-            features = {"relabel": PETS, "title": "file_name"}
-        elif name == "voc_segmentation":
-            features = {"mask": "mask", "title": "name"}
-        place = settings["root"] or None
-        return Tfds(name, split, classes=settings["classes"], data_dir=place, **features), []
-    if kind != "folder":
+        source, place = _tfds(settings, split), str
+    elif kind == "folder":
+        source, place = _folder(settings, split, needs_seeds=needs_seeds)
+    else:
         raise BadInputError(f"config.data.source: wanted embedded, folder or tfds, got {kind!r}")
+    total = len(source)
+    source, faults = checked(
+        source,
+        skip_broken=settings["skip_broken"],
+        needs_seeds=needs_seeds,
+        masks=masks,
+        place=place,
+        advance=lambda: advance(total),
+    )
+    return _divided(source, problems if needs_seeds else "labels"), faults
+
+
+def _tfds(settings: Mapping[str, Any], split: str) -> Source:
+    from energynets.data.datasets import PETS, Tfds
+
+    name = settings["name"]
+    features: dict[str, Any] = {}
+    if name in ("oxford_iiit_pet", "pet_segmentation"):
+        features = {"relabel": PETS, "title": "file_name"}
+    elif name == "voc_segmentation":
+        features = {"mask": "mask", "title": "name"}
+    place = settings["root"] or None
+    return Tfds(name, split, classes=settings["classes"], data_dir=place, **features)
+
+
+def _folder(
+    settings: Mapping[str, Any], split: str, *, needs_seeds: bool
+) -> tuple[Source, Callable[[str], str]]:
+    """The folder with the seeds that are wanted, and where those of a picture's name lie."""
     from energynets.data.folder import Folder
     from energynets.data.masks import SeedsFromMasks
 
+    made = "masks" if settings["problems"] == "objects" else settings["seeds"]
     source: Source = Folder(settings["root"], split, classes=settings["classes"])
     seeded = Path(settings["root"]) / made
     if needs_seeds and not seeded.is_dir():
         raise BadInputError(
             f"{seeded}: wanted a folder of {made}, got no such folder (config.data.seeds says "
-            "whether seeds come from scribbles or from masks)"
+            "whether seeds come from scribbles or from masks; config.data.problems=objects needs "
+            "masks)"
         )
     if needs_seeds and made == "masks":
         source = SeedsFromMasks(source)
-    total = len(source)
-    return checked(
-        source,
-        skip_broken=settings["skip_broken"],
-        needs_seeds=needs_seeds,
-        masks=masks,
-        place=lambda name: str(seeded / f"{name}.png"),
-        advance=lambda: advance(total),
-    )
+    return source, lambda name: str(seeded / f"{name}.png")
+
+
+def _divided(source: Source, problems: str) -> Source:
+    """One problem for each picture, object or class."""
+    from energynets.data.problems import Classes, Objects
+
+    if problems == "objects":
+        return Objects(source)
+    return Classes(source) if problems == "classes" else source

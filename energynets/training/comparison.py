@@ -181,6 +181,20 @@ def unsolved_told(measured: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]
     return [f"{count} exact solutions did not converge."] if count else []
 
 
+def supervised_told(
+    scores: Scores, method: str, known: int, pictures: int
+) -> tuple[Scores, list[str]]:
+    """The scores with the method under a name that says which masks it saw, and a sentence on it.
+
+    known: so many of so many training `pictures` showed their mask; if none, nothing is said.
+    """
+    if not known:
+        return scores, []
+    told = f"masks of {known} of {pictures} training pictures"
+    named = {f"{method}, {told}" if m == method else m: of for m, of in scores.items()}
+    return named, [f"Not without labels: the {method} was trained with the {told}."]
+
+
 def difference_told(what: str, difference: Sequence[float]) -> list[str]:
     """A sentence on what `metrics.bootstrap.difference` found, unless that is nan."""
     if np.isnan(difference[0]):

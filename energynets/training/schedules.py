@@ -65,13 +65,14 @@ def sign_changes(
 def named(name: str, rate: float, *, steps: int, epoch: int) -> Schedule:
     """The schedules that a config can name.
 
-    "sign_changes" (2 turns) or "sign_changes_4", "exponential" (times 0.96 every 3 epochs),
-    "cosine" (a rise over the first 2 % of `steps`, then down to 0), "constant".
+    "sign_changes" (2 turns) or "sign_changes_4", "exponential" (times 0.96 every 3 epochs) or
+    "exponential_10" (every 10, the preprint), "cosine" (a rise over the first 2 % of `steps`, then
+    down to 0), "constant".
     """
     if name in ("sign_changes", "sign_changes_4"):
         return sign_changes(rate, changes=4 if name.endswith("4") else 2)
-    if name == "exponential":
-        return exponential(rate, factor=0.96, every=3 * epoch)
+    if name in ("exponential", "exponential_10"):
+        return exponential(rate, factor=0.96, every=(10 if name.endswith("10") else 3) * epoch)
     if name == "cosine":
         rise = max(1, steps // 50)
         curve = optax.warmup_cosine_decay_schedule(0, rate, rise, max(steps, rise + 1))
@@ -79,6 +80,6 @@ def named(name: str, rate: float, *, steps: int, epoch: int) -> Schedule:
     if name == "constant":
         return from_steps(lambda step: rate)
     raise BadInputError(
-        "config.train.schedule: wanted sign_changes, sign_changes_4, exponential, cosine or "
-        f"constant, got {name!r}"
+        "config.train.schedule: wanted sign_changes, sign_changes_4, exponential, exponential_10, "
+        f"cosine or constant, got {name!r}"
     )

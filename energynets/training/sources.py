@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from energynets.data import opening
+from energynets.data.checked import Subset
+from energynets.data.labelled import FirstMasks
 from energynets.data.source import Source
 from energynets.training.experiment import Config
 from energynets.training.journal import console, progress_bar
@@ -31,22 +33,31 @@ REPORTED = {
 
 
 class Sources(NamedTuple):
-    """What a run learns from, what it is measured on after each epoch, what it reports on."""
+    """What a run learns from, what it is measured on after each epoch, what it reports on.
 
-    train: Source
+    shared: so many pictures of `reported`, from the first on, are those of `validation`.
+    """
+
+    train: FirstMasks
     validation: Source
     reported: Source
+    shared: int
 
 
-def open_all(config: Config, **how: Any) -> Sources:
-    """The sources that `config.data` and `config.report` name, by the keys `train`, `validation`
-    and `report.split`, `report.root` ("": those of validation). Masks are checked where they are
-    measured on, and those of training are left alone; `how` as in `open_source`."""
+def open_all(config: Config, *, labelled: float = 0.0, **how: Any) -> Sources:
+    """The sources that a config names by `data.train`, `data.validation`, of which the first
+    `data.validation_count` are taken (0: all), and by `report.split` and `report.root`.
+
+    Masks are checked where they are measured on. Those of training are hidden, but for the first
+    share `labelled` of the pictures. `how` as in `open_source`.
+    """
     data, report = config.data, config.report
-    train = open_source(data, data.train, **how)
-    validation = open_source(data, data.validation, masks=True, **how)
+    train = FirstMasks(open_source(data, data.train, **how), labelled)
+    held_out = open_source(data, data.validation, masks=True, **how)
+    count = min(data.validation_count or len(held_out), len(held_out))
+    validation = Subset(held_out, [*range(count)])
     split, root = report.split or data.validation, report.root or data.root
     if (split, root) == (data.validation, data.root):
-        return Sources(train, validation, validation)
+        return Sources(train, validation, held_out, count)
     other = open_source({**data, "root": root}, split, masks=True, **how)
-    return Sources(train, validation, other)
+    return Sources(train, validation, other, 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from energynets.data import opening
+from energynets.data import datasets, opening
 from energynets.data.embedded import Embedded
 from energynets.data.folder import Folder
 from energynets.data.masks import SeedsFromMasks
@@ -71,6 +71,31 @@ def test_the_scribbles_without_a_seed_are_named_by_file(root):
         opening.open_source(settings(source="folder", root=str(root), classes=2), "train")
 
 
+def test_two_class_problems_of_objects_need_masks_and_those_of_classes_scribbles(root):
+    def names(problems):
+        wanted = settings(source="folder", root=str(root), classes=2, problems=problems)
+        source, _ = opening.open_source(wanted, "train")
+        assert source.classes == 2
+        return [source[i].name for i in range(len(source))]
+
+    assert names("classes") == ["one label 1", "two label 1", "three label 1"]
+    shutil.rmtree(root / "scribbles")
+    assert names("objects") == ["one object 1", "two object 1", "three object 1"]
+    shutil.rmtree(root / "masks")
+    with pytest.raises(BadInputError, match=r"/masks: wanted a folder of masks"):
+        names("objects")
+    assert opening.UNITS.keys() == {"labels", "objects", "classes"}
+
+
+def test_embedded_pictures_can_be_divided_and_are_not_where_no_seeds_are_wanted():
+    objects, _ = opening.open_source(settings(problems="objects"), "val")
+    classes, _ = opening.open_source(settings(problems="classes"), "val")
+    assert objects.classes == classes.classes == 2
+    assert len(objects) > 40 and len(classes) > 40
+    whole, _ = opening.open_source(settings(problems="objects"), "val", needs_seeds=False)
+    assert isinstance(whole, Embedded)
+
+
 @pytest.mark.parametrize("made", ["scribbles", "masks"])
 def test_a_task_without_seeds_needs_neither_scribbles_nor_masks(root, made):
     shutil.rmtree(root / "scribbles")
@@ -106,6 +131,10 @@ def test_a_truncated_picture_is_named_or_left_out(root):
     [
         ({"source": "web"}, r"config\.data\.source: wanted embedded, folder or tfds, got 'web'"),
         ({"seeds": "dots"}, r"config\.data\.seeds: wanted scribbles or masks, got 'dots'"),
+        (
+            {"problems": "one"},
+            r"config\.data\.problems: wanted labels, objects or classes, got 'on",
+        ),
         ({"classes": 0}, r"config\.data\.classes: wanted 1 to 255, got 0"),
         ({"classes": 256}, r"config\.data\.classes: wanted 1 to 255, got 256"),
         ({"source": "folder", "root": "nowhere"}, r"nowhere/images: wanted a folder of images"),
@@ -119,6 +148,40 @@ def test_a_setting_of_no_known_kind_is_refused(changed, told):
 def test_an_unknown_split_of_the_embedded_pictures_is_refused():
     with pytest.raises(BadInputError, match=r"split: wanted 'train' or 'val', got 'test'"):
         opening.open_source(settings(), "test")
+
+
+class Prepared:
+    """In place of a TFDS data set: the second picture cannot be read."""
+
+    classes = 2
+
+    def __init__(self, name, split, **how):
+        self._picture = Embedded(split)[0]
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        if index == 1:
+            raise BadInputError("pets[train] b: wanted a readable image, got: truncated")
+        return self._picture
+
+    def name(self, index):
+        return "abc"[index]
+
+    def mask(self, index):
+        return None
+
+
+def test_pictures_of_tfds_are_read_once_beforehand_too(monkeypatch):
+    monkeypatch.setattr(datasets, "Tfds", Prepared)
+    totals = []
+    with pytest.raises(BadInputError, match=r"^pets\[train\] b: .*skip_broken"):
+        opening.open_source(settings(source="tfds"), "train")
+    wanted = settings(source="tfds", skip_broken=True)
+    source, broken = opening.open_source(wanted, "train", advance=totals.append)
+    assert [source.name(i) for i in range(len(source))] == ["a", "c"]
+    assert len(broken) == 1 and totals == [3, 3, 3]
 
 
 def test_an_unprepared_tfds_data_set_is_refused_by_name(tmp_path):

@@ -164,6 +164,58 @@ def test_supervision_without_masks_learns_from_the_energy_alone(root, tmp_path):
         np.testing.assert_allclose(leaf, other, atol=1e-5)
 
 
+def test_the_report_says_which_masks_were_seen(root, tmp_path):
+    few = on(root, loss={"supervised": 1.0, "labelled": 0.3}, train={"steps": 2})
+    main.train_and_report(seeded_seg.make(few), few, tmp_path / "few")
+    text = (tmp_path / "few" / "report.md").read_text()
+    assert "| network, masks of 2 of 4 training pictures |" in text and "| network |" in text
+    assert "Not without labels: the network was trained with the masks of 2 of 4" in text
+    assert scores(tmp_path / "few")["masks"] == 2
+    none = on(root, train={"steps": 2})
+    main.train_and_report(seeded_seg.make(none), none, tmp_path / "none")
+    text = (tmp_path / "none" / "report.md").read_text()
+    assert "labels: the network" not in text and "masks of" not in text
+    assert scores(tmp_path / "none")["masks"] == 0
+
+
+def test_only_the_labelled_share_shows_its_masks(root):
+    config = on(root, loss={"supervised": 1.0, "labelled": 0.5}, data={"crop": 0.0})
+    experiment = seeded_seg.make(config)
+    shown = {}
+    for step, row in ((step, row) for step in range(4) for row in range(2)):
+        shown[experiment.name(step, row)] = (experiment.example(step, row).mask >= 0).all()
+    assert shown == {"a": True, "b": True, "c": False, "d": False}
+
+
+@pytest.mark.parametrize("problems", ["objects", "classes"])
+@pytest.mark.parametrize("head", ["classes", "per_label"])
+def test_two_class_problems_are_trained_on_and_reported(root, tmp_path, problems, head):
+    for path in (root / "scribbles").iterdir():  # label 5 in place of 1
+        seeds = np.asarray(Image.open(path))
+        Image.fromarray(np.where(seeds == 1, 5, seeds).astype(np.uint8)).save(path)
+    for path in (root / "masks").iterdir():
+        Image.fromarray(5 * np.asarray(Image.open(path))).save(path)
+    network = {"head": head, "trunk": "pyramid", "widths": (8, 8)}
+    changed = {"problems": problems, "classes": 6, "labels": 4}
+    config = on(root, data=changed, network=network, train={"steps": 2})
+    experiment = seeded_seg.make(config)
+    assert experiment.example(0, 0).seeds.shape == (16, 16, 2)
+    assert experiment.example(0, 0).seeds.any((0, 1)).all()
+    main.train_and_report(experiment, config, tmp_path / "run")
+    found = scores(tmp_path / "run")
+    assert found["pictures"] == 2 and 0 <= found["network"]["mIoU"] <= 1
+    unit = {"objects": "an object", "classes": "a seeded class"}[problems]
+    told = f"2 two-class problems, one {unit}, at 16×16"
+    assert told in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_training_on_problems_of_classes_opens_no_mask(root, tmp_path):
+    config = on(root, data={"problems": "classes"})
+    with_masks = trained(config, tmp_path / "with")
+    shutil.rmtree(root / "masks")
+    assert same(trained(config, tmp_path / "without"), with_masks)
+
+
 def test_the_papers_head_and_trunk_work(root, tmp_path):
     network = {"head": "classes", "trunk": "dilated", "blocks": 2, "width": 8}
     config = on(root, network=network)
@@ -235,7 +287,7 @@ def test_every_variant_has_the_keys_of_the_full_one():
                 yield from keys(value, f"{prefix}{name}.")
 
     full = set(keys(seeded_seg.get_config()))
-    for variant in ("quickstart", "smoke", "paper"):
+    for variant in ("quickstart", "smoke", "paper", "preprint"):
         assert set(keys(seeded_seg.get_config(variant))) == full
     with pytest.raises(BadInputError, match=r"variant: wanted full, .* got 'tiny'"):
         seeded_seg.get_config("tiny")

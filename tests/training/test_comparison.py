@@ -119,3 +119,14 @@ def test_what_is_told():
         "MSE, a minus b: +0.500, bootstrap over pictures 95 % [-0.250, +1.000]."
     ]
     assert comparison.difference_told("MSE", (float("nan"),) * 3) == []
+
+
+def test_a_method_that_saw_masks_is_named_so():
+    scores = {"network": {"iou": 0.5}, "exact": {"iou": 0.4}}
+    assert comparison.supervised_told(scores, "network", 0, 9) == (scores, [])
+    named, [told] = comparison.supervised_told(scores, "network", 3, 9)
+    assert [*named] == ["network, masks of 3 of 9 training pictures", "exact"]
+    assert named["network, masks of 3 of 9 training pictures"] is scores["network"]
+    assert told == (
+        "Not without labels: the network was trained with the masks of 3 of 9 training pictures."
+    )

@@ -117,6 +117,8 @@ def test_names_stand_for_the_schedules_of_the_papers():
     assert schedules.named("constant", 0.1, steps=9, epoch=3).rate({}, 8) == 0.1
     exponential = schedules.named("exponential", 1.0, steps=9, epoch=2)
     assert [exponential.rate({}, s) for s in (5, 6, 11, 12)] == [1, 0.96, 0.96, 0.96**2]
+    preprint = schedules.named("exponential_10", 1.0, steps=99, epoch=2)
+    assert [preprint.rate({}, s) for s in (19, 20, 39, 40)] == [1, 0.96, 0.96, 0.96**2]
     zigzag = [5, 4] * 2 + [5]
     for name, rate in (("sign_changes", 1 / math.sqrt(2)), ("sign_changes_4", 1.0)):
         assert followed(schedules.named(name, 1.0, steps=9, epoch=3), zigzag)[0][-1] == rate
@@ -129,6 +131,8 @@ def test_a_schedule_of_the_step_alone_has_no_state():
 
 
 def test_an_unknown_schedule_is_refused():
-    known = "config.train.schedule: wanted sign_changes, sign_changes_4, exponential, cosine or"
+    known = (
+        "config.train.schedule: wanted sign_changes, sign_changes_4, exponential, exponential_10"
+    )
     with pytest.raises(BadInputError, match=re.escape(known) + r".* got 'linear'"):
         schedules.named("linear", 0.1, steps=1, epoch=1)

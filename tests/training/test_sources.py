@@ -23,7 +23,7 @@ def root(tmp_path):
 
 
 def config(root, /, **report):
-    data = {**opening.DEFAULTS, "source": "folder", "root": str(root)}
+    data = {**opening.DEFAULTS, "source": "folder", "root": str(root), "validation_count": 0}
     return ConfigDict({"data": data, "report": {**sources.REPORTED, **report}})
 
 
@@ -36,11 +36,21 @@ def names(source):
 
 
 def test_what_is_reported_on_is_the_validation_set_unless_another_is_named(root):
-    train, validation, reported = sources.open_all(config(root))
-    assert names(train) == ["a", "b"] and names(validation) == ["c", "d"]
-    assert reported is validation
+    train, validation, reported, shared = sources.open_all(config(root))
+    assert names(train) == ["a", "b"]
+    assert names(validation) == names(reported) == ["c", "d"] and shared == 2
     (root / "test.txt").write_text("d\n")
-    assert names(sources.open_all(config(root, split="test")).reported) == ["d"]
+    other = sources.open_all(config(root, split="test"))
+    assert names(other.reported) == ["d"] and other.shared == 0
+
+
+def test_the_first_pictures_can_be_enough_for_validation(root):
+    settings = config(root)
+    settings.data.validation_count = 1
+    _, validation, reported, shared = sources.open_all(settings)
+    assert names(validation) == ["c"] and names(reported) == ["c", "d"] and shared == 1
+    settings.data.validation_count = 9
+    assert sources.open_all(settings).shared == 2
 
 
 def test_what_is_reported_on_can_lie_elsewhere(root, tmp_path_factory):
@@ -58,6 +68,12 @@ def test_masks_are_looked_at_where_they_are_measured_on_and_not_in_training(root
     sources.open_all(config(root))
     with pytest.raises(BadInputError, match=r"masks/a\.png"):
         sources.open_all(config(root, split="train"))
+
+
+def test_masks_of_training_are_hidden_but_for_the_share_that_is_labelled(root):
+    plain, half = (sources.open_all(config(root), labelled=share).train for share in (0.0, 0.5))
+    assert plain.mask(0) is None and plain.known() == 0
+    assert half.mask(0) is not None and half.mask(1) is None and half.known() == 1
 
 
 def test_what_is_left_out_is_told(root, capsys):
