@@ -94,12 +94,34 @@ def _try_room(folder: Path, state: Tree) -> None:
 
 
 def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> tuple[Tree, dict[str, float]]:
-    """State and schedule of `step`, laid out as `like`: on any number of devices."""
+    """State and schedule of `step`, laid out as `like`: on any number of devices.
+
+    Raises:
+        BadInputError: if the checkpoint is damaged, or of another network.
+    """
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    kept = manager.restore(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract), schedule=ocp.args.JsonRestore()
-        ),
-    )
-    return kept["state"], {k: float.fromhex(v) for k, v in kept["schedule"].items()}
+    try:
+        kept = manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract), schedule=ocp.args.JsonRestore()
+            ),
+        )
+        schedule = {k: float.fromhex(v) for k, v in kept["schedule"].items()}
+    except Exception as error:  # whatever orbax and tensorstore make of damaged files
+        raise BadInputError(
+            f"{Path(manager.directory) / str(step)}: wanted a whole checkpoint of this run, got "
+            f"{_first_words(error)}; without this folder the same command goes on from "
+            f"{_before(manager, step)}"
+        ) from None
+    return kept["state"], schedule
+
+
+def _first_words(error: Exception) -> str:
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    return told if len(told) < 300 else f"{told[:300]}…"
+
+
+def _before(manager: ocp.CheckpointManager, step: int) -> str:
+    others = [other for other in manager.all_steps() if other != step]
+    return f"step {max(others)}" if others else "the beginning"

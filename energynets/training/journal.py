@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import jax
@@ -137,6 +138,17 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def pace(workdir: Path) -> dict[str, float]:
+    """Seconds of a training step, and the share of it that was spent waiting for data.
+
+    Medians over what was logged, so that compiling does not count; empty without training.
+    """
+    records = [record for record in read_metrics(workdir) if "seconds_a_step" in record]
+    if not records:
+        return {}
+    return {name: median(r[name] for r in records) for name in ("seconds_a_step", "waiting")}
 
 
 class Bar:

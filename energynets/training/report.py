@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 from rich.table import Table as RichTable
 
+from energynets.training import journal
 from energynets.training.journal import as_json, console, write_atomically
 
 
@@ -75,18 +76,20 @@ def seconds(call: Callable[[], Any], *, repeats: int = 5) -> float:
 
 def write(report: Report, workdir: Path) -> None:
     """`report.json` and `report.md` in the run folder, and the tables on the terminal."""
-    machine = environment()
+    machine, pace = environment(), journal.pace(workdir)
+    timing = {**report.timing, **({"training": pace} if pace else {})}
     record = {
         "title": report.title,
         "scores": report.scores,
-        "timing": {**report.timing, "environment": machine},
+        "timing": {**timing, "environment": machine},
         "notes": list(report.notes),
     }
     write_atomically(workdir / "report.json", as_json(record, indent=1) + "\n")
     lines = [f"# {report.title}", ""]
     for table in report.tables:
         lines += [f"## {table.title}", "", *_markdown(table), ""]
-    lines += [*report.notes, ""] if report.notes else []
+    notes = [*report.notes, *_told(pace)]
+    lines += [*notes, ""] if notes else []
     lines += ["Measured on " + ", ".join(f"{k}: {v}" for k, v in machine.items()) + ".", ""]
     for figure in sorted((workdir / "figures").glob("*.png")):
         lines += [f"![{figure.stem.replace('_', ' ')}](figures/{figure.name})", ""]
@@ -98,9 +101,16 @@ def write(report: Report, workdir: Path) -> None:
         for row in table.rows:
             shown.add_row(*map(_text, row))
         console.print(shown)
-    for note in report.notes:
+    for note in notes:
         console.print(note)
     console.print(f"report and pictures: {workdir}")
+
+
+def _told(pace: Mapping[str, float]) -> list[str]:
+    if not pace:
+        return []
+    told = "A training step took {:.3g} s, of which {:.1f} % were spent waiting for data (medians)."
+    return [told.format(pace["seconds_a_step"], 100 * pace["waiting"])]
 
 
 def _text(value: str | float | None) -> str:

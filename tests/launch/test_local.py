@@ -75,3 +75,33 @@ def test_what_a_later_process_says_as_it_fails_is_not_lost(tmp_path, monkeypatch
     folder.mkdir()
     assert local.run(2, ["some.experiment", f"--workdir={folder}"]) == 3
     assert (folder / "process_1.log").read_text() == "no\n"
+
+
+def test_the_log_of_a_process_is_in_the_run_folder_while_it_runs(tmp_path, monkeypatch):
+    # In place of Python: the first process makes the folder and ends once the log of the second,
+    # which printed before there was a folder and waits for the first, can be read there.
+    folder = tmp_path / "run"
+    stand_in = tmp_path / "stand_in"
+    stand_in.write_text(
+        f"""#!/bin/sh
+log={folder}/process_1.log
+if [ "$ENERGYNETS_PROCESS" = 1 ]; then
+    echo early
+    while ! [ -d {folder} ]; do sleep 0.05; done
+    echo late
+    while ! [ -e {tmp_path}/seen ]; do sleep 0.05; done
+    echo last
+    exit 0
+fi
+sleep 0.3; mkdir {folder}
+for i in $(seq 600); do
+    [ "$(cat $log 2>/dev/null)" = "$(printf 'early\\nlate')" ] && touch {tmp_path}/seen && exit 0
+    sleep 0.05
+done
+exit 4
+"""
+    )
+    stand_in.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(stand_in))
+    assert local.run(2, ["some.experiment", f"--workdir={folder}"]) == 0
+    assert (folder / "process_1.log").read_text() == "early\nlate\nlast\n"

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from energynets.errors import BadInputError
@@ -69,84 +68,10 @@ def interrupted(settings, workdir, step):
         loop.train(experiment._replace(example=example), settings, workdir)
 
 
-def after_one_step(experiment, batches, *, clip=0.0, rate=0.1):
-    mesh = sharding.make_mesh()
-    variables = experiment.init(jax.random.key(1))
-    state = loop.State(variables, experiment.transform.init(variables["params"]))
-    step = loop.make_step(experiment, clip=clip, mesh=mesh)
-    placed = [sharding.put(b, sharding.along(mesh, 0)) for b in batches]
-    return step(state, placed, rate, jax.random.key(2))
-
-
-def batch_of(experiment, rows, step=0):
-    return sharding.stack([experiment.example(step, row) for row in rows])
-
-
 def test_training_finds_the_line(tmp_path):
     found = trained(tmp_path, steps=400, epoch=400, save_every=400, noise=0.0, rate=0.05)
     np.testing.assert_allclose(found["params"]["w"], tiny.TRUTH, atol=0.02)
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found))
-
-
-@pytest.mark.parametrize("rows", [(4, 4), (2, 2, 2, 2), (1,) * 8])
-def test_micro_batches_give_the_gradient_of_the_whole_batch(rows):
-    # Plain descent, so that the step is the gradient; without noise, which each draws anew.
-    experiment = tiny.make(config(noise=0.0))._replace(transform=optax.identity())
-    whole, values, logs = after_one_step(experiment, [batch_of(experiment, range(8))])
-    ends = np.cumsum(rows)
-    parts = [batch_of(experiment, range(end - n, end)) for end, n in zip(ends, rows, strict=True)]
-    state, micro_values, micro_logs = after_one_step(experiment, parts)
-    close(state.variables["params"], whole.variables["params"])
-    close(micro_values, values)
-    close(micro_logs, logs)
-    assert values.shape == (8,) and logs["squares"].shape == (8,)
-
-
-def test_a_step_is_the_gradient_of_the_mean_loss():
-    experiment = tiny.make(config(noise=0.0))._replace(transform=optax.identity())
-    batch = batch_of(experiment, range(8))
-    state, _, logs = after_one_step(experiment, [batch], rate=0.1)
-    before = experiment.init(jax.random.key(1))["params"]
-    x, y = batch["x"].astype(np.float64), batch["y"].astype(np.float64)
-    error = x @ np.asarray(before["w"]) - y
-    gradient = {"w": 2 * x.T @ error / 8, "b": 2 * error.mean(0)}
-    expected = {k: np.asarray(before[k]) - 0.1 * gradient[k] for k in gradient}
-    close(state.variables["params"], expected)
-    norm = np.sqrt(sum((g**2).sum() for g in gradient.values()))
-    np.testing.assert_allclose(logs["gradient"], norm, rtol=1e-6)
-
-
-def test_statistics_are_carried_from_micro_batch_to_micro_batch():
-    experiment = tiny.make(config())
-    parts = [batch_of(experiment, range(4)), batch_of(experiment, range(4, 8))]
-    state, _, _ = after_one_step(experiment, parts)
-    expected = 0.5 * parts[0]["x"].mean(0) + parts[1]["x"].mean(0)
-    np.testing.assert_allclose(state.variables["statistics"]["seen"], expected, rtol=1e-6)
-
-
-def test_each_micro_batch_draws_its_own_random_numbers():
-    experiment = tiny.make(config(noise=1.0))
-    experiment = experiment._replace(
-        init=lambda key: {
-            "params": {"w": jnp.zeros((3, 2)), "b": jnp.ones(2)},
-            "statistics": {"seen": jnp.zeros(3)},
-        }
-    )
-    batch = batch_of(experiment, range(4))
-    _, values, _ = after_one_step(experiment, [batch, batch])
-    assert (values[:4] != values[4:]).all()
-
-
-def test_the_norm_of_the_gradient_is_limited_by_clip():
-    experiment = tiny.make(config(noise=0.0))._replace(transform=optax.identity())
-    batch = batch_of(experiment, range(8))
-    before = experiment.init(jax.random.key(1))["params"]
-    _, _, logs = after_one_step(experiment, [batch], rate=1.0)
-    for clip, length in ((0.5, 0.5), (1e6, float(logs["gradient"]))):
-        state, _, clipped = after_one_step(experiment, [batch], clip=clip, rate=1.0)
-        step = jax.tree.map(lambda a, b: a - b, state.variables["params"], before)
-        np.testing.assert_allclose(optax.tree.norm(step), length, rtol=1e-5)
-        assert clipped["gradient"] == logs["gradient"]
 
 
 def test_the_size_of_a_micro_batch_changes_the_result_by_rounding_alone(tmp_path):

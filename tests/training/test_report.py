@@ -6,6 +6,7 @@ import pytest
 
 from energynets.training import figures
 from energynets.training import report as reports
+from energynets.training.journal import Journal
 from energynets.training.report import Report, Table
 
 
@@ -88,3 +89,24 @@ def test_a_time_is_the_median_of_finished_calls():
 
     assert 0 < reports.seconds(call, repeats=3) < 10
     assert len(calls) == 4
+
+
+def test_the_time_of_a_step_and_its_share_of_waiting_are_told_and_kept_with_the_timing(
+    report, tmp_path, capsys
+):
+    journal = Journal(tmp_path, -1)
+    for step, (seconds, waiting) in enumerate([(9.0, 0.5), (0.25, 0.015), (0.2, 0.01)]):
+        journal.write(step, {"loss": 1.0, "seconds_a_step": seconds, "waiting": waiting})
+    journal.write(3, {"validation/loss": 1.0})
+    journal.close()
+    reports.write(report, tmp_path)
+    told = "A training step took 0.25 s, of which 1.5 % were spent waiting for data (medians)."
+    assert told in capsys.readouterr().out and told in (tmp_path / "report.md").read_text()
+    timing = strict(tmp_path / "report.json")["timing"]
+    assert timing["training"] == {"seconds_a_step": 0.25, "waiting": 0.015}
+
+
+def test_without_training_no_time_of_a_step_is_told(report, tmp_path):
+    reports.write(report, tmp_path)
+    assert "waiting for data" not in (tmp_path / "report.md").read_text()
+    assert "training" not in strict(tmp_path / "report.json")["timing"]
