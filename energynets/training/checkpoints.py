@@ -22,6 +22,9 @@ def open_manager(folder: Path, *, keep_every: int) -> ocp.CheckpointManager:
 
     A checkpoint that was cut short is not seen. Saving is synchronous: the state is a few MB, and
     a run that says it has saved has saved.
+
+    Raises:
+        BadInputError: if the losses of the checkpoints there cannot be read.
     """
     keep: list[Any] = [
         policies.LatestN(2),
@@ -34,16 +37,20 @@ def open_manager(folder: Path, *, keep_every: int) -> ocp.CheckpointManager:
     ]
     if keep_every:
         keep.append(policies.EveryNSteps(keep_every))
-    return ocp.CheckpointManager(
-        folder.absolute(),
-        options=ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(keep),
-            best_fn=lambda metrics: metrics["loss"],
-            best_mode="min",
-            enable_async_checkpointing=False,
-            cleanup_tmp_directories=True,
-        ),
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=policies.AnyPreservationPolicy(keep),
+        best_fn=lambda metrics: metrics["loss"],
+        best_mode="min",
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=True,
     )
+    try:
+        return ocp.CheckpointManager(folder.absolute(), options=options)
+    except ValueError as error:  # what JSON makes of a damaged file of metrics
+        raise BadInputError(
+            f"{folder}: wanted whole checkpoints, got one whose metrics cannot be read: "
+            f"{_first_words(error)}"
+        ) from None
 
 
 def save(

@@ -183,3 +183,54 @@ def test_a_schedule_is_kept_as_text_that_is_exact(tmp_path):
     kept(tmp_path, [1.0])
     text = next(p for p in Path(tmp_path).rglob("schedule/metadata")).read_text()
     assert float.fromhex(json.loads(text)["turns"]) == 1 / 3
+
+
+def damaged(folder, pattern):
+    for path in folder.glob(pattern):
+        path.write_bytes(path.read_bytes()[:5])
+
+
+@pytest.mark.parametrize("pattern", ["1/state/manifest.ocdbt", "1/state/d/*", "1/schedule/*"])
+def test_a_damaged_checkpoint_is_named_in_one_line_with_what_is_left(tmp_path, pattern):
+    kept(tmp_path, [2.0, 1.0])
+    assert [*tmp_path.glob(pattern)]
+    damaged(tmp_path, pattern)
+    with (
+        closing(checkpoints.open_manager(tmp_path, keep_every=0)) as manager,
+        pytest.raises(BadInputError) as told,
+    ):
+        checkpoints.restore(manager, 1, state(0))
+    line = str(told.value)
+    assert line.startswith(f"{tmp_path / '1'}: wanted a whole checkpoint of this run, got ")
+    assert line.endswith("; without this folder the same command goes on from step 0")
+    assert "\n" not in line and len(line) < 600
+    with closing(checkpoints.open_manager(tmp_path, keep_every=0)) as manager:
+        found, _ = checkpoints.restore(manager, 0, state(5))
+    np.testing.assert_array_equal(found["w"], state(0)["w"])
+
+
+def test_the_only_checkpoint_damaged_leaves_the_beginning(tmp_path):
+    kept(tmp_path, [1.0])
+    damaged(tmp_path, "0/state/manifest.ocdbt")
+    with (
+        closing(checkpoints.open_manager(tmp_path, keep_every=0)) as manager,
+        pytest.raises(BadInputError, match=r"goes on from the beginning$"),
+    ):
+        checkpoints.restore(manager, 0, state(0))
+
+
+def test_damaged_metrics_are_told_in_one_line(tmp_path):
+    kept(tmp_path, [2.0, 1.0])
+    damaged(tmp_path, "1/metrics/metrics")
+    with pytest.raises(BadInputError, match="wanted whole checkpoints, got one whose metrics can"):
+        checkpoints.open_manager(tmp_path, keep_every=0)
+
+
+def test_a_finished_run_whose_checkpoint_is_damaged_later_ends_in_one_line(tmp_path):
+    tiny = Path(__file__).with_name("tiny.py")
+    command = ("-m", "tests.training.tiny", f"--config={tiny}", f"--workdir={tmp_path}")
+    run(*command, "--config.train.steps=2", "--config.train.epoch=2")
+    damaged(tmp_path / "checkpoints", "2/state/manifest.ocdbt")
+    _, err = run(*command, "--config.train.steps=2", "--config.train.epoch=2", status=2)
+    assert err.startswith(f"error: {tmp_path / 'checkpoints' / '2'}: wanted a whole checkpoint")
+    assert err.count("\n") == 1
