@@ -26,6 +26,7 @@ format: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.random_walker
 	$(BIN)/python -m benchmarks.losses
+	$(BIN)/python -m benchmarks.filtering
 
 clean:
 	rm -rf .venv build *.egg-info
