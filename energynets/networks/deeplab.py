@@ -1,0 +1,134 @@
+"""DeepLab's segmentation networks: VGG-16 with a large field of view, and ResNets."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from energynets.networks.resnet import Depth, ResNet
+
+_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class VGG16(nn.Module):
+    """Image to features at output stride 8, b×⌈h/8⌉×⌈w/8⌉×512, and what each pooling gave.
+
+    The thirteen 3×3 convolutions of VGG-16 with ReLU; poolings are 3×3, the first three of stride
+    2, the last two of stride 1, and the last stage is dilated by 2. No batch norm.
+    Source: Simonyan and Zisserman; Chen et al., "Semantic Image Segmentation with Deep
+    Convolutional Nets and Fully Connected CRFs".
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b h w c"]) -> tuple[Array, list[Array]]:
+        x, pooled = image, []
+        for stage, widths in enumerate(_STAGES):
+            for index, width in enumerate(widths):
+                name = f"conv{stage + 1}_{index + 1}"
+                x = nn.relu(_conv(width, 3, 2 if stage == 4 else 1, self.dtype, name)(x))
+            stride = 2 if stage < 3 else 1
+            x = nn.max_pool(x, (3, 3), (stride, stride), ((1, 1), (1, 1)))
+            pooled.append(x)
+        return x, pooled
+
+
+def _conv(width: int, side: int, dilation: int, dtype: Any, name: str, stride: int = 1) -> nn.Conv:
+    pad = dilation * (side // 2)
+    return nn.Conv(
+        width,
+        (side, side),
+        stride,
+        padding=((pad, pad), (pad, pad)),
+        kernel_dilation=dilation,
+        kernel_init=nn.initializers.he_normal(),
+        dtype=dtype,
+        name=name,
+    )
+
+
+def _resized(scores: Array, image: Array) -> Array:
+    """To the picture's size, bilinearly, in float32."""
+    shape = (*image.shape[:3], scores.shape[-1])
+    return jax.image.resize(scores.astype(jnp.float32), shape, "bilinear")
+
+
+class LargeFOV(nn.Module):
+    """DeepLab-largeFOV: image to `out` scores at full resolution.
+
+    VGG-16 at stride 8, then 3×3 of dilation 12 and 1×1, both 1024 wide, with ReLU and dropout, and
+    a 1×1 convolution to scores, which are resized bilinearly. With `multi_scale`, "MSc": the image
+    and the first four poolings each pass a 3×3 and a 1×1 convolution, 128 wide, and join the last
+    features, all at stride 8.
+
+    Attributes:
+        out: number of labels.
+        multi_scale: see above.
+        dropout: share dropped after both wide convolutions in training; the caller gives the
+            rng "dropout" then.
+        dtype: of the computation; parameters stay float32.
+    """
+
+    out: int
+    multi_scale: bool = False
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w out"]:
+        x, pooled = VGG16(self.dtype, name="vgg")(image)
+        for name, side, dilation in (("fc6", 3, 12), ("fc7", 1, 1)):
+            x = nn.relu(_conv(1024, side, dilation, self.dtype, name)(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        if self.multi_scale:
+            parts = [x]
+            for index, (source, stride) in enumerate(
+                zip([image, *pooled[:4]], (8, 4, 2, 1, 1), strict=True)
+            ):
+                name = f"scale{index}"
+                y = nn.relu(_conv(128, 3, 1, self.dtype, f"{name}_1", stride)(source))
+                parts.append(nn.relu(_conv(128, 1, 1, self.dtype, f"{name}_2")(y)))
+            x = jnp.concatenate(parts, -1)
+        scores = nn.Conv(self.out, (1, 1), kernel_init=nn.initializers.normal(0.01), name="fc8")(x)
+        return _resized(scores, image)
+
+
+class DeepLabResNet(nn.Module):
+    """DeepLab with a ResNet at stride 8: image to `out` scores at full resolution.
+
+    Parallel 3×3 convolutions of the given dilations straight to scores, summed, then resized
+    bilinearly. Source: Chen et al., "DeepLab: Semantic Image Segmentation with Deep Convolutional
+    Nets, Atrous Convolution, and Fully Connected CRFs" (version 2).
+
+    Attributes:
+        out: number of labels.
+        depth: 18, 50 or 101.
+        rates: dilations of the last layer; (12,) is a large field of view alone.
+        frozen: whether batch norm is a constant.
+        dtype: of the computation; parameters stay float32.
+    """
+
+    out: int
+    depth: Depth = 101
+    rates: tuple[int, ...] = (6, 12, 18, 24)
+    frozen: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w out"]:
+        x = ResNet(self.depth, self.frozen, self.dtype, name="resnet")(image, train)
+        scores = sum(
+            nn.Conv(
+                self.out,
+                (3, 3),
+                kernel_dilation=rate,
+                padding=((rate, rate), (rate, rate)),
+                kernel_init=nn.initializers.normal(0.01),
+                name=f"rate{rate}",
+            )(x)
+            for rate in self.rates
+        )
+        return _resized(jnp.asarray(scores), image)
