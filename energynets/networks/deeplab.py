@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from energynets.networks.resnet import Depth, ResNet
+from energynets.networks.resnet import Depth, ResNet, pooled
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -25,15 +25,15 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w c"]) -> tuple[Array, list[Array]]:
-        x, pooled = image, []
+        x, pools = image, []
         for stage, widths in enumerate(_STAGES):
             for index, width in enumerate(widths):
                 name = f"conv{stage + 1}_{index + 1}"
                 x = nn.relu(_conv(width, 3, 2 if stage == 4 else 1, self.dtype, name)(x))
             stride = 2 if stage < 3 else 1
-            x = nn.max_pool(x, (3, 3), (stride, stride), ((1, 1), (1, 1)))
-            pooled.append(x)
-        return x, pooled
+            x = pooled(x, stride)
+            pools.append(x)
+        return x, pools
 
 
 def _conv(width: int, side: int, dilation: int, dtype: Any, name: str, stride: int = 1) -> nn.Conv:
@@ -79,14 +79,14 @@ class LargeFOV(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w out"]:
-        x, pooled = VGG16(self.dtype, name="vgg")(image)
+        x, pools = VGG16(self.dtype, name="vgg")(image)
         for name, side, dilation in (("fc6", 3, 12), ("fc7", 1, 1)):
             x = nn.relu(_conv(1024, side, dilation, self.dtype, name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         if self.multi_scale:
             parts = [x]
             for index, (source, stride) in enumerate(
-                zip([image, *pooled[:4]], (8, 4, 2, 1, 1), strict=True)
+                zip([image, *pools[:4]], (8, 4, 2, 1, 1), strict=True)
             ):
                 name = f"scale{index}"
                 y = nn.relu(_conv(128, 3, 1, self.dtype, f"{name}_1", stride)(source))

@@ -16,6 +16,13 @@ _BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _EPSILON = 1e-5  # of the published weights
 
 
+def pooled(x: Float[Array, "b h w c"], stride: int) -> Float[Array, "b m n c"]:
+    """The largest of 3×3 pixels, ⌈h/stride⌉×⌈w/stride⌉ of them, as torch pools with padding 1."""
+    around = ((0, 0), (1, 1), (1, 1), (0, 0))
+    strides = (1, stride, stride, 1)
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), strides, around)
+
+
 class Norm(nn.Module):
     """Batch norm; frozen, statistics, scale and shift are constants. Both have the same variables.
 
@@ -126,7 +133,7 @@ class ResNet(nn.Module):
             name="conv1",
         )(image)
         x = nn.relu(Norm(self.frozen, self.dtype, name="bn1")(x, train))
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        x = pooled(x, 2)
         before = 1
         stages = zip(_BLOCKS[self.depth], (1, 2, 1, 1), (1, 1, 2, 4), strict=True)
         for stage, (blocks, stride, dilation) in enumerate(stages):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from energynets.errors import BadInputError
-from energynets.networks.resnet import Norm, ResNet, from_torch
+from energynets.networks.resnet import Norm, ResNet, from_torch, pooled
 
 # torchvision's totals less the classifier, 513,000 and 2,049,000.
 PUBLISHED = {18: 11_689_512 - 513_000, 50: 25_557_032 - 2_049_000, 101: 44_549_160 - 2_049_000}
@@ -96,3 +96,15 @@ def test_a_picture_gives_finite_features():
     variables = jax.jit(network.init, static_argnums=2)(jax.random.key(0), image, False)
     features = jax.jit(network.apply, static_argnums=2)(variables, image, False)
     assert np.isfinite(features).all() and (features > 0).any()
+
+
+def test_pooling_takes_the_largest_of_nine_and_has_a_derivative():
+    x = np.random.default_rng(3).standard_normal((1, 5, 7, 2)).astype(np.float32)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    expected = [
+        [padded[:, r : r + 3, c : c + 3].max((1, 2)) for c in range(0, 7, 2)]
+        for r in range(0, 5, 2)
+    ]
+    np.testing.assert_array_equal(pooled(x, 2), np.moveaxis(np.array(expected), 2, 0))
+    slope = jax.grad(lambda x: pooled(x, 2).sum())(x)
+    assert slope.sum() == 3 * 4 * 2
