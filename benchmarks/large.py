@@ -77,7 +77,8 @@ def matte(inputs: Seeded, tol: Any) -> iterative.Result:
 
 
 def _solve(gradient, like, matrix, spanned, tol) -> iterative.Result:
-    nothing = jnp.zeros_like(like)
+    # Kept from the compiler, which would differentiate at a picture of zeros itself.
+    nothing = jax.lax.optimization_barrier(jnp.zeros_like(like))
     return iterative.conjugate_gradients(
         lambda u: jax.jvp(gradient, (nothing,), (u,))[1] / 2,
         -gradient(nothing) / 2,

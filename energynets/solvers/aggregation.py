@@ -57,7 +57,7 @@ def grid(
 ) -> Graph:
     """The pixels in reading order; conductances to the ground, to the right and downwards."""
     height, width = ground.shape
-    index = jnp.arange(height * width, dtype=jnp.int32).reshape(height, width)
+    index = _numbers(height * width, jnp.int32).reshape(height, width)
     ends = [(index[:, :-1], index[:, 1:]), (index[:-1], index[1:])]
     first, second = (
         jnp.concatenate([end.ravel() for end in side]) for side in zip(*ends, strict=True)
@@ -136,7 +136,7 @@ def patches(graph: Graph, size: int) -> Int[Array, " n"]:
     edges = jnp.where(kept[graph.first] & kept[graph.second], graph.edges, 0)
     # No two edges weigh the same, so that one of them is the heaviest everywhere.
     edges = edges * (1 + 0.01 * _scatter(edges.size, edges.dtype))
-    own = jnp.arange(nodes, dtype=jnp.int32)
+    own = _numbers(nodes, jnp.int32)
 
     def join(_: Array, root: Array) -> Array:
         first, second = root[graph.first], root[graph.second]
@@ -153,7 +153,7 @@ def patches(graph: Graph, size: int) -> Int[Array, " n"]:
 def _pairs(first: Array, second: Array, edges: Array, mass: Array) -> Array:
     """The node that leads each node's pair, or the pair it joins."""
     nodes = mass.size
-    own = jnp.arange(nodes, dtype=jnp.int32)
+    own = _numbers(nodes, jnp.int32)
 
     def largest(values: Array, nothing: float) -> Array:
         empty = jnp.full((nodes,), nothing, values.dtype)
@@ -217,6 +217,11 @@ def contract(graph: Graph, parent: Int[Array, " n"], size: int) -> Graph:
 
 def _scatter(size: int, dtype) -> Array:
     """Numbers in [0, 1) that look random, the same for each run."""
-    mixed = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(2654435761)
+    mixed = _numbers(size, jnp.uint32) * jnp.uint32(2654435761)
     mixed = (mixed ^ (mixed >> 15)) * jnp.uint32(2246822519)
     return (mixed >> 8).astype(dtype) / 2**24
+
+
+def _numbers(count: int, dtype) -> Array:
+    """0, 1, …, kept from the compiler, which would compute whatever follows from them itself."""
+    return jax.lax.optimization_barrier(jnp.arange(count, dtype=dtype))

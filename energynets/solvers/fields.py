@@ -113,8 +113,10 @@ def restrict(basis: Float[Array, "f m h w"], u: Array, side: int) -> Float[Array
 def prolong(basis: Float[Array, "f m h w"], u: Array, side: int) -> Float[Array, "k m h w"]:
     """P u for u of K×F×P×Q."""
     spreads = spread(u, side, basis.shape[-2:])
-    shares = [field * spreads[:, f, None] for f, field in enumerate(basis)]
-    return sum(shares[1:], shares[0])
+    total = basis[0] * spreads[:, 0, None]
+    for f in range(1, basis.shape[0]):
+        total = total + basis[f] * spreads[:, f, None]
+    return total
 
 
 def coarse(matvec: Callable[[Array], Array], basis: Float[Array, "f m h w"], side: int) -> Blocks:
