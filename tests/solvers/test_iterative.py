@@ -3,7 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from energynets.solvers.iterative import conjugate_gradients
+from energynets.energies.random_walker import energy
+from energynets.seeded import Seeded
+from energynets.solvers import random_walker
+from energynets.solvers.iterative import conjugate_gradients, minimise
 
 SIZE = (3, 4)
 
@@ -165,3 +168,46 @@ def test_a_batch_by_vmap_is_the_loop():
         assert together.converged.all()
         for i in range(3):
             np.testing.assert_allclose(together.value[i], one(batch[i]).value, atol=1e-9)
+
+
+def walk(image, beta, start=None, max_steps=500):
+    seeds = jnp.zeros((*image.shape[:2], 2)).at[2, 3, 0].set(1).at[-3, -4, 1].set(1)
+    inputs = Seeded(image, seeds)
+    return minimise(
+        lambda y: energy(inputs, y, beta=beta),
+        seeds,
+        matrix=random_walker.stencil(inputs, beta=beta),
+        start=start,
+        max_steps=max_steps,
+    )
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return np.random.default_rng(1).random((19, 17, 3))
+
+
+def test_an_energy_is_minimised_as_exactly_as_by_elimination(noise):
+    with jax.enable_x64(True):
+        image = jnp.asarray(noise)
+        solution = jax.jit(walk)(image, 20.0)
+        seeds = jnp.zeros((19, 17, 2)).at[2, 3, 0].set(1).at[-3, -4, 1].set(1)
+        expected = random_walker.solve(Seeded(image, seeds), beta=20.0)
+        assert solution.converged
+        assert solution.residual < 4e-11
+        np.testing.assert_allclose(solution.value, expected.value, atol=1e-9)
+        poor = jax.jit(walk)(image, 20.0, max_steps=1)
+        assert not poor.converged
+        assert poor.steps == 1
+        warm = jax.jit(walk)(image, 20.0, start=expected.value)
+        assert warm.converged
+        assert warm.steps < solution.steps
+        np.testing.assert_allclose(warm.value, expected.value, atol=1e-9)
+
+
+def test_the_derivative_of_a_minimum_agrees_with_finite_differences(noise):
+    with jax.enable_x64(True):
+        image = jnp.asarray(noise)
+        score = jax.jit(lambda beta: (walk(image, beta).value[..., 0] * image[..., 0]).sum())
+        expected = (score(20.001) - score(19.999)) / 0.002
+        np.testing.assert_allclose(jax.grad(score)(20.0), expected, rtol=1e-5)
