@@ -23,10 +23,9 @@ format: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev
-	$(BIN)/python -m benchmarks.random_walker
-	$(BIN)/python -m benchmarks.losses
-	$(BIN)/python -m benchmarks.filtering
+# Every comparison with its peers; BENCH="losses --quick" names some, or takes small sizes.
+bench: .venv/bench
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -3,19 +3,17 @@
 python -m benchmarks.losses [--size 128] [--repeats 9]
 
 In float32, batches of the journal's training: 13 pictures with 21 labels for the random walker, 10
-for matting. The gradient is that with respect to the prediction. All forms are compiled beforehand
-and then take turns in one process; medians are printed, beside the time of copying the prediction
-once, the least that any form could take. "memory" is what XLA sets aside for temporaries. "error"
-is the largest difference of the gradient from ours in float64, relative to its largest entry.
+for matting; weights are part of every call. The gradient is that with respect to the prediction.
+The papers' forms are differentiated by autodiff and run twice: as one program compiled by XLA,
+which fuses much of what they stack, and operation by operation, as the authors' framework ran
+them. All take turns in one process, and so does a copy of the prediction, the least that any form
+could take. "memory" is what XLA sets aside for temporaries; "error" the largest difference of the
+gradient from ours in float64, relative to its largest entry.
 """
 
 import argparse
 import functools
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +21,8 @@ import numpy as np
 import skimage.data
 import skimage.transform
 from jaxtyping import Array
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.rows import OURS, Row, alternate, show
 from energynets.energies import matting, random_walker
 from energynets.seeded import Seeded
 
@@ -91,59 +88,75 @@ def batch(count: int, size: int, labels: int) -> Seeded:
     return Seeded(jnp.asarray(np.stack(images), jnp.float32), jnp.asarray(seeds, jnp.float32))
 
 
-class Form(NamedTuple):
-    name: str
-    loss: Loss
-    ours: bool = False
-
-
-def compiled(loss: Loss, inputs: Seeded, prediction: Array):
+def summed(loss: Loss):
     def total(prediction: Array, inputs: Seeded) -> Array:
         return jax.vmap(loss)(inputs, prediction).sum()
 
-    return jax.jit(jax.value_and_grad(total)).lower(prediction, inputs).compile()
+    return jax.value_and_grad(total)
 
 
 def in_float64(loss: Loss, inputs: Seeded, prediction: Array) -> np.ndarray:
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), "float64"), inputs)
-        wide_prediction = jnp.asarray(np.asarray(prediction), "float64")
-        _, gradient = compiled(loss, wide, wide_prediction)(wide_prediction, wide)
+        _, gradient = summed(loss)(jnp.asarray(np.asarray(prediction), "float64"), wide)
         return np.asarray(gradient)
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - start
-
-
-def compare(table: Table, title: str, forms: list[Form], inputs, prediction, repeats: int) -> None:
-    programs = {form.name: compiled(form.loss, inputs, prediction) for form in forms}
-    contenders = {
-        name: functools.partial(program, prediction, inputs) for name, program in programs.items()
+def compare(
+    comparison: str, ours: Loss, theirs: Loss, name: str, inputs: Seeded, prediction: Array, turns
+) -> Iterator[Row]:
+    programs = {
+        form: jax.jit(summed(loss)).lower(prediction, inputs).compile()
+        for form, loss in ((OURS, ours), (f"{name}, compiled", theirs))
     }
     # One is added because a plain copy would be optimised away.
     copy = jax.jit(lambda array: array + 1).lower(prediction).compile()
-    contenders["copy of the prediction"] = functools.partial(copy, prediction)
-    times = {name: [] for name in contenders}
-    for _ in range(repeats + 1):
-        for name, contender in contenders.items():
-            times[name].append(seconds(contender))
-    # The first round warms caches up.
-    median = {name: statistics.median(taken[1:]) for name, taken in times.items()}
-    ours = next(form for form in forms if form.ours)
-    truth = in_float64(ours.loss, inputs, prediction)
-    for name, taken in median.items():
-        row = [f"{1000 * taken:.1f}", f"{taken / median[ours.name]:.1f}"]
-        if name in programs:
-            value, gradient = contenders[name]()
-            error = np.abs(np.asarray(gradient) - truth).max() / np.abs(truth).max()
-            analysis = programs[name].memory_analysis()
-            memory = f"{analysis.temp_size_in_bytes / 1e6:.0f}" if analysis else "unknown"
-            row += [memory, f"{value:.6g}", f"{error:.0e}"]
-        table.add_row(title, name, *row)
-    table.add_section()
+    forms = programs | {f"{name}, operation by operation": summed(theirs)}
+    contenders = {
+        form: functools.partial(
+            lambda program: jax.block_until_ready(program(prediction, inputs)), program
+        )
+        for form, program in forms.items()
+    }
+    contenders["copy of the prediction"] = lambda: jax.block_until_ready(copy(prediction))
+    truth = in_float64(ours, inputs, prediction)
+    for method, taken in alternate(contenders, turns).items():
+        row = {"comparison": comparison, "case": "×".join(map(str, prediction.shape))}
+        row |= {"method": method, **taken}
+        if method in forms:
+            value, gradient = contenders[method]()
+            row["value"] = float(value)
+            row["error"] = float(np.abs(np.asarray(gradient) - truth).max() / np.abs(truth).max())
+        if method in programs and (analysis := programs[method].memory_analysis()):
+            row["memory"] = analysis.temp_size_in_bytes
+        yield row
+
+
+def rows(*, size: int = 128, repeats: int = 9) -> Iterator[Row]:
+    """Both energies, each against the paper's form and a copy."""
+    rng = np.random.default_rng(1)
+    yield from compare(
+        "random-walker loss",
+        random_walker.energy,
+        four_shifts,
+        "four stacked shifts",
+        batch(13, size, 21),
+        jnp.asarray(rng.dirichlet(np.ones(21), (13, size, size)), jnp.float32),
+        repeats,
+    )
+    yield from compare(
+        "matting loss",
+        matting.energy,
+        all_pairs,
+        "81 pairs",
+        batch(10, size, 2),
+        jnp.asarray(rng.random((10, size, size)), jnp.float32),
+        repeats,
+    )
+
+
+def quick() -> Iterator[Row]:
+    return rows(size=48, repeats=3)
 
 
 def main() -> None:
@@ -151,32 +164,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=9)
     arguments = parser.parse_args()
-    size, repeats = arguments.size, arguments.repeats
-
-    table = Table(title="Value and gradient, float32, median")
-    for column in ("energy", "form"):
-        table.add_column(column)
-    for column in ("ms", "/ ours", "memory, MB", "value", "error"):
-        table.add_column(column, justify="right")
-
-    rng = np.random.default_rng(1)
-    inputs = batch(13, size, 21)
-    probabilities = jnp.asarray(rng.dirichlet(np.ones(21), (13, size, size)), jnp.float32)
-    forms = [Form("ours", random_walker.energy, True), Form("four stacked shifts", four_shifts)]
-    title = f"random walker, 13×{size}×{size}×21"
-    compare(table, title, forms, inputs, probabilities, repeats)
-
-    inputs = batch(10, size, 2)
-    alpha = jnp.asarray(rng.random((10, size, size)), jnp.float32)
-    forms = [Form("ours", matting.energy, True), Form("81 pairs, weights included", all_pairs)]
-    compare(table, f"matting, 10×{size}×{size}", forms, inputs, alpha, repeats)
-
-    console = Console(width=max(120, Console().width))
-    console.print(table)
-    console.print(
-        f"{jax.devices()[0].device_kind}, {platform.machine()}; JAX {jax.__version__}, "
-        f"NumPy {np.__version__}"
-    )
+    show(rows(size=arguments.size, repeats=arguments.repeats))
 
 
 if __name__ == "__main__":
