@@ -54,7 +54,7 @@ def offsets(radius: int) -> tuple[tuple[int, int], ...]:
 def apply(stencil: Stencil, u: Float[Array, "h w *k"]) -> Float[Array, "h w *k"]:
     """A u, computed from differences of neighbours."""
     total = _beside(stencil.ground, u) * u
-    for plane, (first, second) in _pairs(stencil):
+    for plane, (first, second) in pairs(stencil):
         flow = _beside(plane[first], u) * (u[first] - u[second])
         total = total.at[first].add(flow).at[second].add(-flow)
     return total
@@ -63,7 +63,7 @@ def apply(stencil: Stencil, u: Float[Array, "h w *k"]) -> Float[Array, "h w *k"]
 def diagonal(stencil: Stencil) -> Float[Array, "h w"]:
     """A_ii: the ground and all the edges of a pixel."""
     total = stencil.ground
-    for plane, (first, second) in _pairs(stencil):
+    for plane, (first, second) in pairs(stencil):
         total = total.at[first].add(plane[first]).at[second].add(plane[first])
     return total
 
@@ -107,7 +107,7 @@ def probe(matvec: Callable[[Array], Array], like: Float[Array, "h w"], *, radius
     return Stencil(matvec(jnp.ones_like(like)), jnp.stack(edges))
 
 
-def _pairs(stencil: Stencil):
+def pairs(stencil: Stencil):
     """Each plane of edges with the slices of the pixels at its two ends; none that fall outside."""
     height, width = stencil.ground.shape
     for plane, (down, right) in zip(stencil.edges, offsets(stencil.radius), strict=True):

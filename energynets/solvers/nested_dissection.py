@@ -1,0 +1,258 @@
+"""A direct solver on the grid: nested dissection with dense blocks in batches, in plain JAX."""
+
+import dataclasses
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from energynets.solvers import dissection
+from energynets.solvers import tiles as tiling
+from energynets.solvers.dissection import Merge, Plan, Segments
+from energynets.solvers.star_mesh import BLOCKS, LANES, Layout
+from energynets.solvers.stencil import Stencil, pairs
+from energynets.solvers.tiles import Tiles
+
+# Pictures of no more pixels are one block.
+_WHOLE = 256
+# For each radius, the sides of the tiles at most, and how many merges are made elementwise.
+_TILE = {1: 4, 2: 7}
+_SMALL = {1: 2}
+
+
+class Separators(NamedTuple):
+    """All separators of one level: e nodes each, b nodes in the ring of what they join.
+
+    pivot: inverse of the separator's block. reach: its product with the conductances to the ring.
+    """
+
+    pivot: Float[Array, "..."]
+    reach: Float[Array, "..."]
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["rows", "small", "large", "whole"],
+    meta_fields=["shape", "radius"],
+)
+@dataclasses.dataclass(frozen=True)
+class Factor:
+    """What elimination leaves of a stencil of H×W pixels.
+
+    rows: of the tiles, and small: of their first merges; chunks first, tiles last.
+    large: of the other merges; regions first.
+    whole: the inverse of the matrix, if the picture is so small that it is one block.
+    """
+
+    rows: tuple[tiling.Row, ...]
+    small: tuple[Separators, ...]
+    large: tuple[Separators, ...]
+    whole: Float[Array, "n n"] | None
+    shape: tuple[int, int]
+    radius: int
+
+    @property
+    def dtype(self):
+        return jax.tree.leaves(self)[0].dtype
+
+
+def factor(stencil: Stencil) -> Factor:
+    """Eliminate all pixels. Work of order N^1.5 r³, memory N log N r², for N = H·W pixels."""
+    height, width = stencil.ground.shape
+    if height * width <= _WHOLE:
+        with jax.default_matmul_precision("highest"):
+            whole = BLOCKS.inverse(_dense(stencil), stencil.ground.ravel())
+        return Factor((), (), (), whole, (height, width), stencil.radius)
+    plan, tiles = _plan((height, width), stencil.radius)
+
+    def begin(chunk: Array):
+        known = tiling.gather(stencil, plan, tiles, chunk)
+        rows, left = tiling.eliminate(known, tiles, plan.radius)
+        small = []
+        for merge in plan.merges[: tiles.merges]:
+            separators, left = _eliminate(*_halves(left), merge, LANES)
+            small.append(separators)
+        return rows, tuple(small), jnp.moveaxis(left, -1, 0)
+
+    with jax.default_matmul_precision("highest"):
+        rows, small, left = jax.lax.map(begin, jnp.arange(plan.rows.pixels.shape[0] // tiles.chunk))
+        left = left.reshape(*_grid(plan, tiles), *left.shape[-2:])
+        large = []
+        for merge in plan.merges[tiles.merges :]:
+            separators, left = _eliminate(*_children(left, merge.along), merge, BLOCKS)
+            large.append(separators)
+    return Factor(rows, small, tuple(large), None, (height, width), stencil.radius)
+
+
+def substitute(factor: Factor, rhs: Float[Array, "h w *k"]) -> Float[Array, "h w *k"]:
+    """The solution for one right-hand side, or for K along the last axis; in the factor's type."""
+    given = rhs.astype(factor.dtype).reshape(factor.shape[0] * factor.shape[1], -1)
+    if factor.whole is not None:
+        return jnp.matmul(factor.whole, given, precision="highest").reshape(rhs.shape)
+    plan, tiles = _plan(factor.shape, factor.radius)
+    large = list(zip(factor.large, plan.merges[tiles.merges :], strict=True))
+
+    def begin(inputs):
+        chunk, rows, small = inputs
+        index, here, _ = tiling.nodes(plan, tiles, chunk)
+        values = jnp.where(here[:, None], jnp.moveaxis(given[index], -1, 1), 0)
+        inside, ring = tiling.forward(rows, tiles, values, plan.radius)
+        totals = []
+        for level, merge in zip(small, plan.merges[: tiles.merges], strict=True):
+            total, ring = _forward(level, *_halves(ring), merge, LANES)
+            totals.append(total)
+        return inside, tuple(totals), jnp.moveaxis(ring, -1, 0)
+
+    def end(inputs):
+        rows, small, inside, totals, ring = inputs
+        ring = jnp.moveaxis(ring, 0, -1)
+        merges = plan.merges[: tiles.merges]
+        for level, merge, total in zip(small[::-1], merges[::-1], totals[::-1], strict=True):
+            pair = _backward(level, total, ring, merge, LANES)
+            ring = jnp.concatenate(pair, -1)
+        return tiling.backward(rows, tiles, inside, ring)
+
+    with jax.default_matmul_precision("highest"):
+        chunks = jnp.arange(plan.rows.pixels.shape[0] // tiles.chunk)
+        inside, totals, ring = jax.lax.map(begin, (chunks, factor.rows, factor.small))
+        lanes = ring.shape
+        ring = ring.reshape(*_grid(plan, tiles), *ring.shape[-2:])
+        kept = []
+        for level, merge in large:
+            total, ring = _forward(level, *_children(ring, merge.along), merge, BLOCKS)
+            kept.append(total)
+        ring = jnp.zeros_like(ring)
+        for (level, merge), total in zip(large[::-1], kept[::-1], strict=True):
+            ring = _together(*_backward(level, total, ring, merge, BLOCKS), merge.along)
+        ring = ring.reshape(lanes)
+        value = jax.lax.map(end, (factor.rows, factor.small, inside, totals, ring))
+    chunk, node, lane = tiling.where(plan, tiles)
+    return value[chunk, node, :, lane].reshape(rhs.shape)
+
+
+@functools.lru_cache
+def _plan(shape: tuple[int, int], radius: int) -> tuple[Plan, Tiles]:
+    plan = dissection.plan(shape, radius, _TILE.get(radius, 2 * radius + 3))
+    return plan, tiling.tiles(plan, _SMALL.get(radius, 0))
+
+
+def _dense(stencil: Stencil) -> Array:
+    """The conductances between all pixels."""
+    shape = stencil.ground.shape
+    number = np.arange(math.prod(shape)).reshape(shape)
+    edges = jnp.zeros((number.size, number.size), stencil.edges.dtype)
+    for plane, (first, second) in pairs(stencil):
+        edges = edges.at[number[first].ravel(), number[second].ravel()].set(plane[first].ravel())
+    return edges + edges.T
+
+
+def _grid(plan: Plan, tiles: Tiles) -> tuple[int, int]:
+    """Regions below and beside each other after the small merges."""
+    done = [merge.along for merge in plan.merges[: tiles.merges]]
+    return (
+        plan.rows.pixels.shape[0] >> done.count(0),
+        plan.columns.pixels.shape[0] >> done.count(1),
+    )
+
+
+def _eliminate(
+    first: Array, second: Array, merge: Merge, layout: Layout
+) -> tuple[Separators, Array]:
+    """Join two regions and eliminate the separator between them."""
+    size, axis = merge.ring.size, layout.axis
+    children = first, second
+    one, two = (_cut(child, merge, which, axis) for which, child in enumerate(children))
+    edges = _cut(one, merge, 0, axis + 1) + _cut(two, merge, 1, axis + 1)
+    one, two = (
+        _spread(part, keep, size, axis + 1)
+        for part, keep in zip((one, two), merge.keep, strict=True)
+    )
+    touched = one + two
+    pivot = layout.inverse(edges, touched.sum(axis + 1))
+    reach = layout.product(pivot, touched)
+    left = layout.product(touched, reach)
+    for child, keep in zip(children, merge.keep, strict=True):
+        left = left + _spread(_spread(child, keep, size, axis + 1), keep, size, axis)
+    return Separators(pivot, reach), left
+
+
+def _forward(level: Separators, first: Array, second: Array, merge: Merge, layout: Layout):
+    """What arrives at a separator, and at the ring of what it joins."""
+    axis, size = layout.axis, merge.ring.size
+    total = _cut(first, merge, 0, axis) + _cut(second, merge, 1, axis)
+    ring = _spread(first, merge.keep[0], size, axis) + _spread(second, merge.keep[1], size, axis)
+    return total, ring + layout.product(level.reach, total)
+
+
+def _backward(
+    level: Separators, total: Array, ring: Array, merge: Merge, layout: Layout
+) -> tuple[Array, Array]:
+    """The solution at the rings of the two regions."""
+    value = layout.product(level.pivot, total) + layout.apply(level.reach, ring)
+    return (
+        _gather(ring, value, merge, 0, layout.axis),
+        _gather(ring, value, merge, 1, layout.axis),
+    )
+
+
+def _halves(array: Array) -> tuple[Array, Array]:
+    """The first half of the lanes, and the second."""
+    half = array.shape[-1] // 2
+    return array[..., :half], array[..., half:]
+
+
+def _children(array: Array, along: int) -> tuple[Array, Array]:
+    """Every other region along an axis, and those between them."""
+    if along == 0:
+        return array[0::2], array[1::2]
+    return array[:, 0::2], array[:, 1::2]
+
+
+def _together(first: Array, second: Array, along: int) -> Array:
+    shape = list(first.shape)
+    shape[along] *= 2
+    return jnp.stack([first, second], along + 1).reshape(shape)
+
+
+def _cut(array: Array, merge: Merge, which: int, axis: int) -> Array:
+    begin, length = merge.cut[which]
+    return jax.lax.slice_in_dim(array, begin, begin + length, axis=axis % array.ndim)
+
+
+def _spread(array: Array, keep: Segments, size: int, axis: int) -> Array:
+    """The parts of a child's ring at their places in the parent's, and 0 elsewhere."""
+    axis = axis % array.ndim
+    parts, end = [], 0
+
+    def zeros(length: int) -> None:
+        if length:
+            shape = (*array.shape[:axis], length, *array.shape[axis + 1 :])
+            parts.append(jnp.zeros(shape, array.dtype))
+
+    for begin, length, to in keep:
+        zeros(to - end)
+        parts.append(jax.lax.slice_in_dim(array, begin, begin + length, axis=axis))
+        end = to + length
+    zeros(size - end)
+    return jnp.concatenate(parts, axis)
+
+
+def _gather(ring: Array, separator: Array, merge: Merge, which: int, axis: int) -> Array:
+    """A child's ring, from its parent's and from the separator; 0 for what the parent dropped."""
+    axis = axis % ring.ndim
+    begin, length = merge.cut[which]
+    sources = [(first, count, ring, to) for first, count, to in merge.keep[which]]
+    sources.append((begin, length, separator, 0))
+    sources.append((merge.child.size, 0, separator, 0))
+    parts, end = [], 0
+    for begin, length, source, at in sorted(sources, key=lambda source: source[0]):
+        if begin > end:
+            shape = (*ring.shape[:axis], begin - end, *ring.shape[axis + 1 :])
+            parts.append(jnp.zeros(shape, ring.dtype))
+        parts.append(jax.lax.slice_in_dim(source, at, at + length, axis=axis))
+        end = begin + length
+    return jnp.concatenate(parts, axis)

@@ -1,0 +1,272 @@
+"""The minimum of any quadratic energy on a picture, from the energy itself.
+
+An energy E(u) = uᵀAu - 2bᵀu + c is given as a plain function. Its derivative 2(Au - b), taken by
+`jax.grad`, is what is brought to 0, so that the solution is that of the energy as stated; the
+stencil of A only makes that fast. Derivatives of the solution follow from the implicit function
+theorem, with respect to whatever the energy depends on, forwards and backwards and repeatedly,
+each at the cost of one more solution with the same factor.
+
+    solution = quadratic.minimise(lambda u: my_energy(image, u), jnp.zeros((h, w)), radius=1)
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from energynets.solvers import nested_dissection, stencil
+from energynets.solvers.nested_dissection import Factor
+from energynets.solvers.solution import Solution
+from energynets.solvers.stencil import Stencil
+
+Scalar = float | Float[Array, ""]
+Function = Callable[[Array], Array]
+
+_MAX_STEPS = 100
+# Steps without a smaller correction after which rounding is all that is left.
+_PATIENCE = 8
+# A factor of conductances that are not negative is right to a few hundred roundings, whatever the
+# picture is. A correction larger than this many is therefore the rounding of the residual, blown
+# up by weakly held regions.
+_TRUST = 1000
+
+
+def minimise(
+    energy: Function,
+    like: Float[Array, "h w *k"],
+    *,
+    matrix: Stencil | None = None,
+    radius: int | None = None,
+    factor: Factor | None = None,
+    start: Float[Array, "h w *k"] | None = None,
+    tol: Scalar | None = None,
+    again: bool = True,
+) -> Solution:
+    """argmin of a quadratic energy over arrays like `like`.
+
+    `value` is not clipped. `residual` is max |D⁻¹ (b - A u)|, D being the diagonal of A. A small
+    residual alone does not prove a small error, since a region held by weak edges can move as a
+    whole: `converged` asks, too, that the last correction was at most `tol` times the largest
+    value. `steps` counts corrections; each takes one substitution. Nothing is ever NaN.
+
+    The first corrections use a factor in float32, even where values are float64: it is exact to
+    some roundings where no conductance is negative, and preconditions conjugate gradients where
+    one is. If that does not converge, a factor in float64 takes over where values are float64;
+    where they are float32, the solution is reported as not converged.
+
+    Args:
+        energy: of one array like `like`, a scalar, quadratic, convex and bounded below. Where
+            there are K planes, each has the same A, and none is coupled with another.
+        like: for shape and type, float32 or float64; its values are not read.
+        matrix: A, half the second derivative of the energy; found by probing if None.
+        radius: how far an equation reaches, in rows and columns; for probing.
+        factor: of a similar stencil, in place of a new one: of the same picture with other seeds,
+            say. The more alike they are, the fewer steps it takes. See `nested_dissection.factor`.
+        start: where to begin; 0 if None.
+        tol: largest residual and last correction; eps^(2/3) if None, which is 2e-5 in float32 and
+            4e-11 in float64.
+        again: whether a factor in float64 may take over, which doubles the time to compile.
+            Needless where no conductance is negative, nor below 1e-30 of the largest.
+
+    Raises:
+        ValueError: if neither a stencil nor a radius is given.
+    """
+    gradient = jax.grad(energy)
+    zeros = jnp.zeros_like(like)
+    if matrix is None:
+        if radius is None:
+            raise ValueError("minimise needs the stencil of the energy, or a radius to probe it")
+        matrix = probe(energy, like, radius=radius)
+    tol = jnp.asarray(jnp.finfo(like.dtype).eps ** (2 / 3) if tol is None else tol, like.dtype)
+    matrix, factor, start, tol = jax.lax.stop_gradient((matrix, factor, start, tol))
+    diagonal = stencil.diagonal(matrix)
+    # A pixel without any edge or ground has no equation.
+    diagonal = jnp.where(diagonal > 0, diagonal, 1).reshape(
+        matrix.ground.shape + (1,) * (like.ndim - 2)
+    )
+    made = factor is None
+    system = _System(
+        matrix, nested_dissection.factor(_cast(matrix, jnp.float32)) if made else factor, tol
+    )
+
+    def solve(misfit: Function, guess: Array) -> tuple[Array, tuple[Array, Array]]:
+        value, told = _solve(lambda u: -misfit(u), guess, system, made, again)
+        # As floats: derivatives of `custom_root` cannot carry integers along.
+        return value, jax.tree.map(lambda what: what.astype(value.dtype), told)
+
+    def solve_tangent(matvec: Function, rhs: Array) -> Array:
+        return jax.lax.custom_linear_solve(
+            matvec,
+            rhs,
+            lambda product, b: _solve(
+                lambda u: b - product(u), jnp.zeros_like(b), system, made, again
+            )[0],
+            symmetric=True,
+        )
+
+    value, told = jax.lax.custom_root(
+        lambda u: gradient(u) / 2,
+        zeros if start is None else start,
+        solve,
+        solve_tangent,
+        has_aux=True,
+    )
+    steps, settled = jax.lax.stop_gradient(told)
+    error = jax.lax.stop_gradient(gradient(value) / 2) / diagonal
+    residual = jnp.nan_to_num(jnp.abs(error).max(), nan=jnp.inf)
+    converged = (settled > 0) & (residual <= tol)
+    return Solution(value, residual, steps.astype(jnp.int32), converged)
+
+
+def probe(energy: Function, like: Float[Array, "h w *k"], *, radius: int) -> Stencil:
+    """The stencil of a quadratic energy, by (2r+1)² + 1 products with its second derivative."""
+    gradient = jax.grad(energy)
+    zeros = jnp.zeros_like(like)
+
+    def matvec(plane: Array) -> Array:
+        u = plane if like.ndim == 2 else zeros.at[..., 0].set(plane)
+        product = jax.jvp(gradient, (zeros,), (u,))[1] / 2
+        return product if like.ndim == 2 else product[..., 0]
+
+    return stencil.probe(matvec, zeros if like.ndim == 2 else zeros[..., 0], radius=radius)
+
+
+class _System(NamedTuple):
+    matrix: Stencil
+    factor: Factor
+    tol: Array
+
+
+def _solve(residual: Function, start: Array, system: _System, made: bool, again: bool):
+    """The zero of a residual b - A u: the solution, the corrections made, whether it settled.
+
+    `made`: whether the factor is that of this very matrix. `again`: whether to try in float64.
+    """
+    matrix, factor, tol = system
+    positive = (matrix.edges.min(initial=0) >= 0) & (matrix.ground.min(initial=0) >= 0)
+
+    def attempt(factor: Factor, own: bool) -> tuple[Array, Array, Array]:
+        roundings = _TRUST * jnp.finfo(factor.dtype).eps
+        trust = jnp.where(positive, roundings, jnp.inf) if own else jnp.inf
+        given = _System(matrix, factor, tol)
+        return _improve(residual, start, given, jnp.asarray(trust, start.dtype), own)
+
+    first = attempt(factor, made)
+    if not again or (start.dtype == factor.dtype and made):
+        value, steps, settled = first
+        return value, (steps, settled)
+
+    def exactly(state: tuple) -> tuple:
+        value, steps, settled = attempt(nested_dissection.factor(matrix), True)
+        return value, state[1] + steps, settled, jnp.asarray(True)
+
+    # A loop that runs once or not at all: under vmap a `cond` would always run.
+    value, steps, settled, _ = jax.lax.while_loop(
+        lambda state: ~state[2] & ~state[3], exactly, (*first, jnp.asarray(False))
+    )
+    return value, (steps, settled)
+
+
+class _State(NamedTuple):
+    """Where the solution stands; residuals and directions are in units of the largest residual."""
+
+    value: Array
+    left: Array  # the residual of value
+    before: Array  # the residual one step earlier
+    direction: Array
+    size: Array  # the last leftᵀ·correction of each plane
+    unit: Array
+    limit: Array  # larger corrections are refused
+    best: Array  # the smallest correction
+    since: Array  # steps since then
+    steps: Array
+    settled: Array
+    going: Array
+
+
+def _improve(
+    residual: Function, start: Array, system: _System, trust: Array, own: bool
+) -> tuple[Array, Array, Array]:
+    """Conjugate gradients preconditioned with a factor; a few rounds of refinement if it fits.
+
+    The residual is computed anew from the value each time, so that steps refine. Directions are
+    made conjugate with Polak and Ribière's formula, which forgives a preconditioner in float32.
+    `own`: whether the factor is that of this matrix.
+    """
+
+    matrix, factor, tol = system
+
+    def measured(value: Array) -> tuple[Array, Array]:
+        """The residual, scaled to 1 lest squares or float32 factors run out of range; its size."""
+        left = residual(value)
+        unit = jnp.abs(left).max()
+        return left / jnp.where(unit > 0, unit, 1), unit
+
+    def dot(a: Array, b: Array) -> Array:
+        return (a * b).sum((0, 1))
+
+    def ratio(a: Array, b: Array) -> Array:
+        return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)
+
+    def step(state: _State) -> _State:
+        z = nested_dissection.substitute(factor, state.left).astype(state.left.dtype)
+        size = dot(z, state.left)
+        beta = jnp.maximum(ratio(size - dot(z, state.before), state.size), 0)
+        direction = z + beta * state.direction
+        curvature = dot(direction, stencil.apply(matrix, direction))
+        length = state.unit * ratio(dot(state.left, direction), curvature)
+        change = length * direction
+        # The factor's own estimate of the error, unless it is that of another matrix.
+        moved = jnp.abs(state.unit * z if own else change).max()
+        value = state.value + change
+        helps = (moved < state.limit) & jnp.isfinite(value).all()  # False for NaN
+        value = jnp.where(helps, value, state.value)
+        left, unit = measured(value)
+        growth = ratio(unit, state.unit)
+        scale = jnp.abs(value).max()
+        settled = moved <= tol * scale
+        best = jnp.minimum(moved, state.best)
+        since = jnp.where(moved < state.best, 0, state.since + 1)
+        steps = state.steps + helps
+        exact = jnp.minimum(moved, trust * scale)
+        return _State(
+            value=value,
+            left=left,
+            # In the new unit, but for what cancels in Polak and Ribière's quotient.
+            before=ratio(state.left, growth),
+            direction=direction * growth,
+            size=size,
+            unit=unit,
+            limit=jnp.where(jnp.isfinite(trust), exact, 100 * best),
+            best=best,
+            since=since,
+            steps=steps,
+            settled=settled,
+            going=helps & ~settled & (since < _PATIENCE) & (steps < _MAX_STEPS),
+        )
+
+    zeros = jnp.zeros_like(start)
+    infinite = jnp.asarray(jnp.inf, start.dtype)
+    left, unit = measured(start)
+    state = _State(
+        value=start,
+        left=left,
+        before=zeros,
+        direction=zeros,
+        size=jnp.zeros_like(dot(zeros, zeros)),
+        unit=unit,
+        limit=infinite,
+        best=infinite,
+        since=jnp.int32(0),
+        steps=jnp.int32(0),
+        settled=jnp.asarray(False),
+        going=jnp.asarray(True),
+    )
+    state = jax.lax.while_loop(lambda state: state.going, step, state)
+    return state.value, state.steps, state.settled
+
+
+def _cast(matrix: Stencil, dtype) -> Stencil:
+    return Stencil(matrix.ground.astype(dtype), matrix.edges.astype(dtype))
