@@ -18,7 +18,7 @@ from energynets.solvers.stencil import Stencil, offsets
 Scalar = float | Float[Array, ""]
 
 
-@functools.partial(jax.jit, static_argnames="radius")
+@functools.partial(jax.jit, static_argnames=("radius", "method"))
 def solve(
     inputs: Seeded,
     *,
@@ -28,6 +28,7 @@ def solve(
     radius: int = 1,
     start: Float[Array, "h w"] | None = None,
     factor: Factor | None = None,
+    method: quadratic.Method = "auto",
 ) -> Solution:
     """argmin over α of `energies.matting.energy`: (L + λQ) α = λ Q x, brought to [0, 1].
 
@@ -56,6 +57,7 @@ def solve(
         start: where to begin, H×W; 0 if None.
         factor: of `stencil` for the same picture with other seeds, from
             `nested_dissection.factor`; it then takes more steps, but no new factor.
+        method: "direct", "iterative", or by size, see `quadratic.minimise`.
 
     Raises:
         ValueError: as `energies.matting.energy`.
@@ -72,7 +74,18 @@ def solve(
     like = jnp.zeros(image.shape[:2], dtype)
     jax.eval_shape(of, like)  # refuses what does not fit before anything else can
     matrix = stencil(given, epsilon=epsilon, seed_weight=seed_weight, radius=radius)
-    solution = quadratic.minimise(of, like, matrix=matrix, factor=factor, start=start, tol=tol)
+    # Every window is nearly content with any affine function of its colours.
+    spanned = jnp.concatenate([jnp.ones_like(like)[None], jnp.moveaxis(image, -1, 0)])
+    solution = quadratic.minimise(
+        of,
+        like,
+        matrix=matrix,
+        factor=factor,
+        start=start,
+        tol=tol,
+        method=method,
+        spanned=jax.lax.stop_gradient(spanned),
+    )
     return solution._replace(value=jnp.clip(solution.value, 0, 1))
 
 

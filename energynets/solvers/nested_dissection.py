@@ -134,6 +134,22 @@ def substitute(factor: Factor, rhs: Float[Array, "h w *k"]) -> Float[Array, "h w
     return value[chunk, node, :, lane].reshape(rhs.shape)
 
 
+def numbers(shape: tuple[int, int], radius: int) -> int:
+    """How many numbers a factor holds; some 70 a pixel at radius 1 and 512², growing with log N."""
+    if math.prod(shape) <= _WHOLE:
+        return math.prod(shape) ** 2
+    plan, tiles = _plan(shape, radius)
+    count = plan.rows.pixels.shape[0] * plan.columns.pixels.shape[0]
+    height, width = plan.tile.shape
+    total = 0
+    for q, met in enumerate(tiles.met):
+        total += count * width * (width + min(radius, height - 1 - q) * width + met)
+    for merge in plan.merges:
+        count //= 2
+        total += count * merge.cut[0][1] * (merge.cut[0][1] + merge.ring.size)
+    return total
+
+
 @functools.lru_cache
 def _plan(shape: tuple[int, int], radius: int) -> tuple[Plan, Tiles]:
     plan = dissection.plan(shape, radius, _TILE.get(radius, 2 * radius + 3))

@@ -10,19 +10,24 @@ each at the cost of one more solution with the same factor.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from energynets.solvers import nested_dissection, stencil
+from energynets.solvers import iterative, nested_dissection, stencil
 from energynets.solvers.nested_dissection import Factor
 from energynets.solvers.solution import Solution
 from energynets.solvers.stencil import Stencil
 
 Scalar = float | Float[Array, ""]
 Function = Callable[[Array], Array]
+Method = Literal["auto", "direct", "iterative"]
+
+# Numbers in the largest factor that "auto" makes: 1 GiB in float32, which the elimination needs
+# two to three times over. About 1700² pixels at radius 1, and 1000² at radius 2.
+DIRECT_NUMBERS = 2**28
 
 _MAX_STEPS = 100
 # Steps without a smaller correction after which rounding is all that is left.
@@ -43,6 +48,8 @@ def minimise(
     start: Float[Array, "h w *k"] | None = None,
     tol: Scalar | None = None,
     again: bool = True,
+    method: Method = "auto",
+    spanned: Float[Array, "f h w"] | None = None,
 ) -> Solution:
     """argmin of a quadratic energy over arrays like `like`.
 
@@ -68,17 +75,31 @@ def minimise(
         tol: largest residual and last correction; eps^(2/3) if None, which is 2e-5 in float32 and
             4e-11 in float64.
         again: whether a factor in float64 may take over, which doubles the time to compile.
-            Needless where no conductance is negative, nor below 1e-30 of the largest.
+            Needless where no conductance is negative, nor below 1e-9 of the largest.
+        method: "auto" is "direct" where the factor holds up to `DIRECT_NUMBERS` numbers or is
+            given, and "iterative" (`iterative.minimise`, in memory linear in pixels) elsewhere.
+        spanned: fields that cost little energy locally, for "iterative"; see
+            `multigrid.preconditioner`. Without them it takes conductances of radius 1 only.
 
     Raises:
-        ValueError: if neither a stencil nor a radius is given.
+        ValueError: if neither a stencil nor a radius is given, or for another method.
     """
+    if method not in ("auto", "direct", "iterative"):
+        raise ValueError(f"method must be auto, direct or iterative, got {method!r}")
     gradient = jax.grad(energy)
     zeros = jnp.zeros_like(like)
     if matrix is None:
         if radius is None:
             raise ValueError("minimise needs the stencil of the energy, or a radius to probe it")
         matrix = probe(energy, like, radius=radius)
+    if method == "auto" and factor is None:
+        height, width = matrix.ground.shape
+        size = nested_dissection.numbers((height, width), matrix.radius)
+        method = "direct" if size <= DIRECT_NUMBERS else "iterative"
+    if method == "iterative":
+        return iterative.minimise(
+            energy, like, matrix=matrix, spanned=spanned, start=start, tol=tol
+        )
     tol = jnp.asarray(jnp.finfo(like.dtype).eps ** (2 / 3) if tol is None else tol, like.dtype)
     matrix, factor, start, tol = jax.lax.stop_gradient((matrix, factor, start, tol))
     diagonal = stencil.diagonal(matrix)

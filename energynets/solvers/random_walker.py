@@ -16,7 +16,7 @@ from energynets.solvers.stencil import Stencil
 Scalar = float | Float[Array, ""]
 
 
-@functools.partial(jax.jit, static_argnames="again")
+@functools.partial(jax.jit, static_argnames=("again", "method"))
 def solve(
     inputs: Seeded,
     *,
@@ -27,6 +27,7 @@ def solve(
     start: Float[Array, "h w k"] | None = None,
     factor: Factor | None = None,
     again: bool = False,
+    method: quadratic.Method = "auto",
 ) -> Solution:
     """argmin over Y of `energies.random_walker.energy`: (L + λQ) Y = λ Q X.
 
@@ -60,6 +61,7 @@ def solve(
             is cheaper that way.
         again: whether a factor in float64 may take over where one in float32 does not do, as it
             may not in float64 below floors of some 1e-9. Doubles the time to compile.
+        method: "direct", "iterative", or by size, see `quadratic.minimise`.
 
     Raises:
         ValueError: if image and seeds do not lie on the same grid.
@@ -87,7 +89,7 @@ def solve(
     matrix = stencil(Seeded(image, seeds), beta=beta, seed_weight=seed_weight, floor=floor)
     matrix = matrix._replace(ground=matrix.ground + loose)
     solution = quadratic.minimise(
-        tied, seeds, matrix=matrix, factor=factor, start=start, tol=tol, again=again
+        tied, seeds, matrix=matrix, factor=factor, start=start, tol=tol, again=again, method=method
     )
     return solution._replace(value=_probabilities(solution.value))
 

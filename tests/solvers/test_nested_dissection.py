@@ -135,3 +135,10 @@ def test_pixels_that_nothing_holds_do_not_spoil_the_others(dissected):
     assert jnp.isfinite(value).all()
     assert value[4, 4] == 0
     np.testing.assert_allclose(apply(Stencil(ground, edges), value), rhs, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", [(5, 6, 1), (19, 37, 1), (40, 21, 2)], ids=str)
+def test_the_numbers_of_a_factor_are_counted_beforehand(case):
+    matrix, _ = conductors(*case)
+    shapes = jax.tree.leaves(jax.eval_shape(factor, matrix))
+    assert sum(leaf.size for leaf in shapes) == nested_dissection.numbers(case[:2], case[2])

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from energynets.solvers import nested_dissection
+from energynets.solvers import iterative, nested_dissection, quadratic
 from energynets.solvers.quadratic import minimise, probe
 from energynets.solvers.stencil import apply
 
@@ -129,3 +129,21 @@ def test_what_has_no_minimum_in_reach_is_reported():
 def test_without_stencil_and_radius_it_is_refused():
     with pytest.raises(ValueError, match="needs the stencil of the energy, or a radius"):
         minimise(lambda u: jnp.square(u).sum(), jnp.ones((2, 2)))
+
+
+def test_the_method_is_chosen_by_size_and_can_be_forced(monkeypatch):
+    def asked(**kwargs):
+        monkeypatch.setattr(iterative, "minimise", lambda *args, **kwargs: "iterative")
+        monkeypatch.setattr(nested_dissection, "factor", lambda matrix: 1 / 0)
+        energy = smoothing(jnp.ones((6, 5)), 1.0)
+        try:
+            return minimise(energy, jnp.ones((6, 5)), radius=2, **kwargs)
+        except ZeroDivisionError:
+            return "direct"
+
+    assert asked() == asked(method="direct") == "direct"
+    assert asked(method="iterative") == "iterative"
+    monkeypatch.setattr(quadratic, "DIRECT_NUMBERS", 899)  # a factor of 30 pixels is 30² numbers
+    assert asked() == "iterative"
+    with pytest.raises(ValueError, match="method must be auto, direct or iterative, got 'fast'"):
+        asked(method="fast")
