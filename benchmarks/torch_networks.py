@@ -92,6 +92,8 @@ def copy_weights(network: nn.Module, variables: Mapping[str, Any]) -> None:
     for module, layer in zip(network.norms, norms, strict=True):
         _set(module.weight, layer["scale"])
         _set(module.bias, layer["bias"])
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()  # as in ours, which are fresh
 
 
 def _layers(tree: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
