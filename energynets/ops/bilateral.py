@@ -146,7 +146,7 @@ def affinity(
     sigma_position: Sigma,
     sigma_colour: Sigma,
     splits: tuple[int, ...] = (8, 8),
-    landmarks: int = 56,
+    landmarks: int = 64,
 ) -> Affinity:
     """W of a picture, to be used by `apply` as often as one likes.
 
