@@ -99,7 +99,7 @@ def _command(commands, name: str, told: str, *, solves: bool) -> argparse.Argume
         command.add_argument(
             "--method", choices=METHODS, default="exact", help="how it is found (exact)"
         )
-        command.add_argument("--steps", type=int, default=20, help="of polish (20)")
+        command.add_argument("--steps", type=int, default=100, help="of polish (100)")
         command.add_argument(
             "--gap", action="store_true", help="solve exactly too, and tell how far the energy is"
         )

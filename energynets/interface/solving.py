@@ -14,7 +14,8 @@ from energynets.solvers.solution import Solution
 
 Method = Literal["exact", "network", "polish"]
 METHODS: tuple[Method, ...] = ("exact", "network", "polish")
-STEPS = 20  # of polish, unless told otherwise
+STEPS = 100  # of polish, unless told otherwise
+BETWEEN = 20  # steps at each coarser size, before an exact solution
 TOL = float(np.finfo(np.float32).eps ** (2 / 3))  # 2e-5, as that of the direct solvers
 
 # Pictures above this many pixels are not solved directly but step by step, until the recurrence of
@@ -79,7 +80,7 @@ def solve(
             value = np.asarray(found.value)
             value = value[..., None] if value.ndim == 2 else value
             return Answer(value, float(found.residual), bool(found.converged), int(found.steps))
-        kept = {"steps": MOST_STEPS, "at_least": STEPS, "tol": SETTLED}
+        kept = {"steps": MOST_STEPS, "at_least": BETWEEN, "tol": SETTLED}
         return _answer(cascade(task.problem, task.shape, **kept))
     if method == "network":
         if task.predict is None:
