@@ -17,7 +17,6 @@ DEFAULTS = {
     "head": "per_label",  # or classes
     "trunk": "propagation",  # or pyramid; or dilated, the paper's
     "widths": (16, 32, 64, 96, 96),  # of the pyramid, the finest level first
-    "rounds": 8,  # of propagation, at each level
     "blocks": 7,  # of the dilated network, as all that follows
     "width": 32,
     "padding": "zero",  # or reflect
@@ -107,8 +106,7 @@ def seeded(settings: Mapping[str, Any], classes: int) -> Classes | PerLabel | Pr
             )
         return Classes(trunk(settings, classes))
     if settings["trunk"] == "propagation":
-        _at_least_one(settings, "rounds")
-        return Propagation(_widths(settings), settings["rounds"], _dtype(settings))
+        return Propagation(_widths(settings), dtype=_dtype(settings))
     return PerLabel(trunk(settings, 1))
 
 

@@ -1,4 +1,4 @@
-"""A network that learns where labels may flow, and lets them flow from coarse to fine."""
+"""A network that learns where labels may flow, and lets them flow until they rest."""
 
 from typing import Any
 
@@ -8,28 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from energynets.networks.pyramid import PyramidFeatures
+from energynets.solvers import block_tridiagonal
+
+_FLOOR = 1e-6
 
 
 class Propagation(nn.Module):
-    """Image and seeds to probabilities: learned conductances, then rounds of weighted means.
-
-    A pyramid of convolutions looks at the image once, however many labels there are, and gives for
-    every pixel of every level the conductance to its right and its lower neighbour, how far it
-    trusts its own seeds, and how far the level below. Each label's seeds then spread by themselves,
-    with these weights in common: from the coarsest level to the finest, `rounds` times a level,
-    each pixel becomes the weighted mean of its neighbours, its seeds and what the coarser level
-    said. Those are convex combinations, as in the exact solution, so that labels may be exchanged
-    and stay probabilities; a softmax of their logarithms across labels, with a learned sharpness,
-    ends it. A label without any seed has probability 0 (and with no seeds at all, all are equal).
-
-    Attributes:
-        widths: channels of each level of the pyramid, the finest first; multiples of 8.
-        rounds: weighted means at each level.
-        dtype: of the convolutions; what spreads is float32.
-    """
-
     widths: tuple[int, ...] = (16, 32, 64, 96, 96)
-    rounds: int = 8
+    match: int = 2
     dtype: Any = jnp.float32
 
     @property
@@ -46,29 +32,78 @@ class Propagation(nn.Module):
         step = 2 ** (len(self.widths) - 1)
         margins = (0, 0), (0, -height % step), (0, -width % step), (0, 0)
         picture = jnp.pad(image, margins, "edge")
-        known = jnp.moveaxis(jnp.pad(seeds, margins), -1, 1)  # b k h w: rows lie together
-        seeded = known.any((2, 3), keepdims=True)
-        seeded = seeded | ~seeded.any(1, keepdims=True)
+        known = jnp.pad(seeds, margins)
+        seeded = seeds.any((1, 2), keepdims=True)
+        seeded = seeded | ~seeded.any(-1, keepdims=True)
 
         contrast = jnp.concatenate([_contrast(picture, 1), _contrast(picture, 2)], -1)
-        marked = jnp.pad(seeds.any(-1, keepdims=True).astype(image.dtype), margins)
+        marked = known.any(-1, keepdims=True).astype(image.dtype)
         seen = jnp.concatenate([picture, contrast, marked], -1)
         levels = PyramidFeatures(self.widths, self.dtype, name="pyramid")(seen)
 
-        masses = [known]
-        for _ in levels[1:]:
-            masses.append(_pool(masses[-1]))
-        value = jnp.where(seeded, 1 / seeded.sum(1, keepdims=True), 0.0)
-        for level in reversed(range(len(levels))):
-            maps = nn.Conv(4, (3, 3), name=f"weights_{level}")(levels[level].astype(jnp.float32))
-            maps = jnp.exp(jnp.clip(maps, -12, 6)).transpose(3, 0, 1, 2)[:, :, None]  # 4 b 1 h w
-            if level < len(levels) - 1:
-                value = _enlarge(value)
-            value = _spread(value, masses[level], *maps, rounds=self.rounds)
-        sharpness = jnp.exp(self.param("sharpness", nn.initializers.constant(0.7), ()))
+        prior = self._alike(levels[self.match].astype(jnp.float32), known, seeded)
+        prior = jax.image.resize(prior, known.shape, "linear")
+
+        maps = nn.Conv(4, (3, 3), name="flow", kernel_init=nn.initializers.normal(0.01))
+        maps = maps(levels[0].astype(jnp.float32))[:, :height, :width]
+        beta = jnp.exp(self.param("beta", nn.initializers.constant(6.9), ()))
+        edges = jnp.log(jnp.exp(-beta / 100 * jnp.square(contrast)) + _FLOOR)[:, :height, :width]
+        offsets = jnp.concatenate([edges[..., 1:], edges[..., :1], 0 * edges[..., :1], 0 * edges[..., :1] - 7.5], -1)
+        right, down, trust, lean = jnp.moveaxis(jnp.exp(jnp.clip(maps + offsets, -16, 8)), -1, 0)
+        total = trust * seeds.sum(-1) + lean
+        held = trust[..., None] * seeds + lean[..., None] * prior[:, :height, :width]
+        value = jax.vmap(_rest)(right[:, :, :-1], down[:, :-1], total, held)
+
+        sharpness = jnp.exp(self.param("sharpness", nn.initializers.constant(0.3), ()))
         scores = sharpness * jnp.log(jnp.maximum(value, 0) + 1e-6)
-        probabilities = jax.nn.softmax(scores, axis=1, where=seeded)
-        return jnp.moveaxis(probabilities, 1, -1)[:, :height, :width]
+        return jax.nn.softmax(scores, axis=-1, where=seeded)
+
+    def _alike(self, features: Array, known: Array, seeded: Array) -> Array:
+        """b h w k: each pixel's mean over all seeds, by how alike they look and how near they are."""
+        b, h, w, c = features.shape
+        k = known.shape[-1]
+        scale = known.shape[1] // h
+        mass = known.reshape(b, h, scale, w, scale, k).sum((2, 4)).reshape(b, h * w, k)
+        ask = nn.Dense(32, name="ask")(features).reshape(b, h * w, 32)
+        tell = nn.Dense(32, name="tell")(features).reshape(b, h * w, 32)
+        near = jnp.exp(self.param("near", nn.initializers.constant(2.0), ()))
+        rows, columns = jnp.mgrid[:h, :w].reshape(2, -1) / max(h, w)
+        apart = jnp.square(rows[:, None] - rows) + jnp.square(columns[:, None] - columns)
+        scores = jnp.einsum("bpc,bqc->bpq", ask, tell) / 32**0.5 - near * apart
+        present = mass.sum(-1) > 0
+        scores = jnp.where(present[:, None], scores, -1e9)
+        share = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+        votes = jnp.einsum("bpq,bqk->bpk", share, mass)
+        uniform = jnp.broadcast_to(seeded[:, 0] / seeded[:, 0].sum(-1, keepdims=True), votes.shape)
+        total = votes.sum(-1, keepdims=True)
+        votes = jnp.where(total > 0, votes / jnp.where(total > 0, total, 1), uniform)
+        return votes.reshape(b, h, w, k)
+
+
+def _rest(right: Array, down: Array, ground: Array, rhs: Array) -> Array:
+    """The solution y of (L + ground) y = rhs."""
+
+    def matvec(y: Array) -> Array:
+        across = right[..., None] * (y[:, 1:] - y[:, :-1])
+        along = down[..., None] * (y[1:] - y[:-1])
+        y = ground[..., None] * y
+        y = y - jnp.pad(across, ((0, 0), (0, 1), (0, 0))) + jnp.pad(across, ((0, 0), (1, 0), (0, 0)))
+        return y - jnp.pad(along, ((0, 1), (0, 0), (0, 0))) + jnp.pad(along, ((1, 0), (0, 0), (0, 0)))
+
+    system = jax.lax.stop_gradient((ground, right, down))
+    wide = ground.shape[0] < ground.shape[1]
+    if wide:
+        system = system[0].T, system[2].T, system[1].T
+    with jax.default_matmul_precision("highest"):
+        factor = block_tridiagonal.factor(*system)
+
+    def solve(_, b: Array) -> Array:
+        with jax.default_matmul_precision("highest"):
+            if wide:
+                return block_tridiagonal.substitute(factor, b.swapaxes(0, 1)).swapaxes(0, 1)
+            return block_tridiagonal.substitute(factor, b)
+
+    return jax.lax.custom_linear_solve(matvec, rhs, solve, symmetric=True)
 
 
 def _contrast(image: Array, axis: int) -> Array:
@@ -78,45 +113,3 @@ def _contrast(image: Array, axis: int) -> Array:
     margins = [(0, 0)] * 4
     margins[axis] = (0, 1)
     return 10 * jnp.pad(distance, margins)
-
-
-def _pool(planes: Array) -> Array:
-    b, k, h, w = planes.shape
-    return planes.reshape(b, k, h // 2, 2, w // 2, 2).sum((3, 5))
-
-
-def _enlarge(planes: Array) -> Array:
-    return jnp.repeat(jnp.repeat(planes, 2, 2), 2, 3)
-
-
-def _spread(
-    value: Array,
-    mass: Array,
-    right: Array,
-    down: Array,
-    trust_seeds: Array,
-    trust_coarse: Array,
-    *,
-    rounds: int,
-) -> Array:
-    """`rounds` times the mean of neighbours, seeds and the first value, with these weights."""
-    right, down = right[..., :, :-1], down[..., :-1, :]
-    ends = (0, 0), (0, 0), (0, 0)
-    to_right, to_left = jnp.pad(right, (*ends, (0, 1))), jnp.pad(right, (*ends, (1, 0)))
-    below, above = (
-        jnp.pad(down, (*ends[:2], (0, 1), (0, 0))),
-        jnp.pad(down, (*ends[:2], (1, 0), (0, 0))),
-    )
-    value = jnp.broadcast_to(value, mass.shape)
-    held = trust_seeds * mass + trust_coarse * value
-    total = trust_seeds * mass.sum(1, keepdims=True) + trust_coarse
-    total = total + to_left + to_right + above + below
-
-    share = 1 / total
-
-    def advance(y: Array, _: None) -> tuple[Array, None]:
-        flow = to_right * jnp.roll(y, -1, 3) + to_left * jnp.roll(y, 1, 3)
-        flow += below * jnp.roll(y, -1, 2) + above * jnp.roll(y, 1, 2)
-        return share * (held + flow), None
-
-    return jax.lax.scan(advance, value, None, length=rounds, unroll=8)[0]
