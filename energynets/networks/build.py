@@ -106,7 +106,7 @@ def seeded(settings: Mapping[str, Any], classes: int) -> Classes | PerLabel | Pr
             )
         return Classes(trunk(settings, classes))
     if settings["trunk"] == "propagation":
-        return Propagation(_widths(settings), dtype=_dtype(settings))
+        return Propagation(_widths(settings), _dtype(settings))
     return PerLabel(trunk(settings, 1))
 
 

@@ -108,5 +108,39 @@ def substitute(factor: Factor, rhs: Float[Array, "h w k"]) -> Float[Array, "h w 
     return jax.lax.scan(backward, zero, (*factor, totals), reverse=True)[1]
 
 
+def solve(
+    ground: Float[Array, "h w"],
+    right: Float[Array, "h w-1"],
+    down: Float[Array, "h-1 w"],
+    rhs: Float[Array, "h w k"],
+) -> Float[Array, "h w k"]:
+    """y of ground·y_i + Σ c_ij (y_i - y_j) = rhs_i, with conductances c to the next pixels.
+
+    All but `rhs` are non-negative, and some of `ground` are positive. Right to rounding; rows are
+    eliminated along the longer side. Differentiable in all four by the implicit function theorem:
+    the derivative costs one more substitution.
+    """
+    system = jax.lax.stop_gradient((ground, right, down))
+    wide = ground.shape[0] < ground.shape[1]
+    with jax.default_matmul_precision("highest"):
+        pivots = factor(system[0].T, system[2].T, system[1].T) if wide else factor(*system)
+
+    def matvec(y: Array) -> Array:
+        across = right[..., None] * (y[:, 1:] - y[:, :-1])
+        along = down[..., None] * (y[1:] - y[:-1])
+        across, along = (jnp.pad(flow, ((1, 1),) * 2 + ((0, 0),)) for flow in (across, along))
+        out_across = across[1:-1, :-1] - across[1:-1, 1:]
+        out_along = along[:-1, 1:-1] - along[1:, 1:-1]
+        return ground[..., None] * y + out_across + out_along
+
+    def inverted(_, b: Array) -> Array:
+        with jax.default_matmul_precision("highest"):
+            if not wide:
+                return substitute(pivots, b)
+            return substitute(pivots, b.swapaxes(0, 1)).swapaxes(0, 1)
+
+    return jax.lax.custom_linear_solve(matvec, rhs, inverted, symmetric=True)
+
+
 def _without_diagonal(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return jnp.where(jnp.eye(matrix.shape[0], dtype=bool), 0, matrix)
