@@ -60,8 +60,8 @@ def get_config(variant: str = "full") -> Config:
             "labels": 3,  # planes of one example in training, the labels of most seeds first
             "validation_labels": 6,
             "crop": 0.6,  # least side of a random square, in shorter sides; 0: never crop
-            "turns": True,  # by quarters
-            "hide": 0.5,  # share of examples that show the network a part of the seeds only
+            "turns": False,  # by quarters
+            "hide": 0.75,  # share of examples that show the network a part of the seeds only
             "hide_least": 0.2,  # least share of a label's seeds that is then shown
         }
     )
@@ -79,7 +79,7 @@ def get_config(variant: str = "full") -> Config:
         }
     )
     config.train = loop.default_config()
-    config.train.update({"steps": 20000, "batch": 8, "rate": 2e-3, "schedule": "cosine"})
+    config.train.update({"steps": 4000, "rate": 1.5e-3, "schedule": "cosine", "clip": 100.0})
     config.report = ConfigDict(
         {
             **REPORTED,
@@ -95,14 +95,15 @@ def get_config(variant: str = "full") -> Config:
         config.network.widths = (8, 8)
         config.train.update({"steps": 4, "batch": 2, "epoch": 2, "save_every": 1, "log_every": 1})
     elif variant == "paper":
-        config.data.update({"labels": 21, "validation_labels": 21, "hide": 0.0})
+        config.data.update({"labels": 21, "validation_labels": 21, "hide": 0.0, "turns": True})
         config.network.update({"head": "classes", "trunk": "dilated"})
-        config.train.update({"rate": 1e-2, "batch": 13, "schedule": "sign_changes"})
+        config.train.update({"rate": 1e-2, "batch": 13, "schedule": "sign_changes", "clip": 0.0})
     elif variant == "preprint":  # with masks: one problem for each object
         config.data.update({"problems": "objects", "size": 64, "labels": 2, "hide": 0.0})
+        config.data.turns = True
         config.network.update({"head": "classes", "trunk": "dilated", "relu_after_dilated": False})
         config.loss.update({"seed_weight": 10.0, "grayscale": True})
-        config.train.update({"rate": 3e-4, "batch": 32, "schedule": "exponential_10"})
+        config.train.update({"rate": 3e-4, "batch": 32, "schedule": "exponential_10", "clip": 0.0})
     elif variant != "full":
         known = "full, quickstart, smoke, paper or preprint"
         raise BadInputError(f"variant: wanted {known}, got {variant!r}")

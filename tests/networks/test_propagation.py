@@ -100,7 +100,7 @@ def prior_and_inputs():
 
 def test_the_prior_is_the_mean_of_the_seeds_by_likeness_and_nearness():
     variables, features, planes, seeded = prior_and_inputs()
-    answer = Prior().apply(variables, features, planes, seeded)
+    answer = np.asarray(Prior().apply(variables, features, planes, seeded))
     weights = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
     asked, told = (
         features @ weights[name]["kernel"] + weights[name]["bias"] for name in ("asked", "told")
@@ -116,9 +116,9 @@ def test_the_prior_is_the_mean_of_the_seeds_by_likeness_and_nearness():
 
 def test_a_large_picture_is_matched_with_its_seeds_in_parts(monkeypatch):
     variables, *inputs = prior_and_inputs()
-    whole = Prior().apply(variables, *inputs)
+    whole = np.asarray(Prior().apply(variables, *inputs))
     monkeypatch.setattr(propagation, "_AT_ONCE", 2 * 4 * 6 * 6)
-    np.testing.assert_allclose(Prior().apply(variables, *inputs), whole, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(Prior().apply(variables, *inputs)), whole, rtol=1e-5)
 
 
 def test_labels_stop_where_the_colour_changes_before_anything_is_learnt():

@@ -48,7 +48,7 @@ def test_float32_is_right_to_a_few_hundred_roundings_whatever_the_conductances()
     with jax.enable_x64(True):
         exact = block_tridiagonal.solve(*(jnp.asarray(part, jnp.float64) for part in single))
     value = block_tridiagonal.solve(*map(jnp.asarray, single))
-    np.testing.assert_allclose(value, exact, rtol=300 * np.finfo(np.float32).eps)
+    np.testing.assert_allclose(value, exact, rtol=300 * 2.0**-23)
 
 
 def test_what_is_the_same_everywhere_stays():
