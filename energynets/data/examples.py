@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from energynets.data import images, seeds
-from energynets.data.source import Picture
+from energynets.data.source import NO_SEED, Picture
 
 Leaf = Any  # NumPy arrays on the host, JAX arrays in a batch
 
@@ -41,6 +41,13 @@ def whole(
     planes = seeds.planes(small, labels)
     unknown = np.full((size, size), -1, np.int32)
     return Example(images.resize(picture.image, size), planes, planes, unknown, labels)
+
+
+def partly_shown(example: Example, random: np.random.Generator, *, least: float) -> Example:
+    """The same, with a part of its seeds hidden from the network: see `seeds.hide`."""
+    known = np.where(example.seeds.any(-1), example.seeds.argmax(-1), NO_SEED).astype(np.uint8)
+    shown = seeds.hide(known, random, least=least)
+    return example._replace(shown=seeds.planes(shown, np.arange(example.seeds.shape[-1])))
 
 
 def left_out_told(counts: Sequence[int], most: int) -> list[str]:

@@ -58,8 +58,11 @@ def pixel_accuracy(matrix: Float[np.ndarray, "k k"]) -> float:
 
 
 def scores(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The mean "loss" of `sums["count"]` pictures, and "mean_iou" where "confusion" was summed."""
-    result = {"loss": float(sums["loss"] / sums["count"])}
+    """Means of "loss" and "energy" over `sums["count"]` pictures, and "mean_iou" of "confusion".
+
+    Each where it was summed.
+    """
+    result = {n: float(sums[n] / sums["count"]) for n in ("loss", "energy") if n in sums}
     if "confusion" in sums:
         result["mean_iou"] = mean_iou(sums["confusion"])
     return result

@@ -156,16 +156,20 @@ def exact_calls(
 
 
 def exact_line(
-    measured: Mapping[str, Mapping[str, np.ndarray]], group: str, first: int
+    measured: Mapping[str, Mapping[str, np.ndarray]],
+    group: str,
+    first: int,
+    *,
+    name: str = "validation/loss",
 ) -> dict[str, float]:
-    """For `Report.lines`: the exact energy of the `first` pictures, which "validation/loss" is of.
+    """For `Report.lines`: the exact energy of the `first` pictures, which the scalar `name` is of.
 
     Empty if there are none such, or the group that was trained on is not among those measured.
     """
     energies = measured.get(f"exact, {group}", {}).get(f"energy, {group}")
     if energies is None or not first:
         return {}
-    return {"validation/loss": float(energies[:first].mean())}
+    return {name: float(energies[:first].mean())}
 
 
 def energies_told(measured: Scores, method: str, group: str) -> list[str]:

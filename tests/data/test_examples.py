@@ -31,3 +31,12 @@ def test_pictures_of_more_labels_than_planes_are_told_of():
     assert examples.left_out_told([1, 2, 2], 2) == []
     [told] = examples.left_out_told([1, 3, 5], 2)
     assert told.startswith("2 pictures have seeds of more than 2 labels")
+
+
+def test_hidden_seeds_are_hidden_from_the_network_alone():
+    example = examples.whole(picture(), 16, count=4)
+    part = examples.partly_shown(example, np.random.default_rng(0), least=0.2)
+    np.testing.assert_array_equal(part.seeds, example.seeds)
+    assert (part.shown <= example.seeds).all()
+    left, there = part.shown.sum((0, 1)), example.seeds.sum((0, 1))
+    assert (left[:3] >= 1).all() and (left < there).any() and left[3] == 0

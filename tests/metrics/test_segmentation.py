@@ -69,6 +69,7 @@ def test_a_small_label_map_is_compared_at_the_size_of_the_truth():
 def test_the_scores_of_sums_are_the_mean_loss_and_the_iou_where_there_was_truth():
     sums = {"count": np.array(4.0), "loss": np.array(6.0)}
     assert segmentation.scores(sums) == {"loss": 1.5}
+    assert segmentation.scores({**sums, "energy": 4}) == {"loss": 1.5, "energy": 4 / sums["count"]}
     matrix = segmentation.confusion(*maps(1), 4)
     found = segmentation.scores({**sums, "confusion": matrix})
     assert found == {"loss": 1.5, "mean_iou": segmentation.mean_iou(matrix)}

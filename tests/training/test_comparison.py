@@ -104,6 +104,7 @@ def test_exact_calls_solve_in_float64_wherever_they_are_called():
 def test_the_line_of_the_training_curve_is_the_exact_energy_of_the_pictures_measured_there():
     measured = {"exact, low": {"energy, low": np.array([1.0, 3.0, 8.0])}}
     assert comparison.exact_line(measured, "low", 2) == {"validation/loss": 2.0}
+    assert comparison.exact_line(measured, "low", 2, name="energy") == {"energy": 2.0}
     assert comparison.exact_line(measured, "low", 0) == {}
     assert comparison.exact_line(measured, "high", 2) == {}
 
