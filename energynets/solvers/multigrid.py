@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from energynets.ops.block_tridiagonal import inverse
 from energynets.solvers import aggregation, fields, stencil
-from energynets.solvers.block_tridiagonal import inverse
 
 Operator = Callable[[Array], Array]
 
