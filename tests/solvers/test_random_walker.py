@@ -8,8 +8,8 @@ import skimage.data
 import skimage.transform
 
 from energynets.energies.random_walker import energy
-from energynets.seeded import Seeded
 from energynets.ops import block_tridiagonal
+from energynets.seeded import Seeded
 from energynets.solvers import nested_dissection
 from energynets.solvers.random_walker import solve, stencil
 from energynets.solvers.stencil import apply
