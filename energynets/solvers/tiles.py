@@ -102,7 +102,10 @@ def tiles(plan: Plan, merges: int) -> Tiles:
         lanes[along] += rest[along] % 2 * stride
         rest[along] = rest[along] // 2
     rows, columns = lanes[0] + rest[0] * (broad >> directions.count(1)), lanes[1] + rest[1]
-    slots = slots[0], slots[1]
+    # int32 with and without x64: JAX remembers an index array in the type that it first had.
+    inside, ring, canonical, pair, *slots, rows, columns = (
+        part.astype(np.int32) for part in (inside, ring, canonical, pair, *slots, rows, columns)
+    )
     return Tiles(
         window, inside, ring, met, canonical, pair, *slots, merges, rows, columns, chunk,
         chunk * broad,

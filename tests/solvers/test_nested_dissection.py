@@ -142,3 +142,18 @@ def test_the_numbers_of_a_factor_are_counted_beforehand(case):
     matrix, _ = conductors(*case)
     shapes = jax.tree.leaves(jax.eval_shape(factor, matrix))
     assert sum(leaf.size for leaf in shapes) == nested_dissection.numbers(case[:2], case[2])
+
+
+def test_the_same_picture_is_eliminated_in_float32_and_then_in_float64():
+    # JAX keeps constant index arrays in the type of their first use.
+    matrix, sparse = conductors(22, 26, 1)
+    rhs = np.random.default_rng(1).random((22, 26))
+    expected = scipy.sparse.linalg.splu(sparse).solve(rhs.ravel()).reshape(rhs.shape)
+    single = Stencil(*(jnp.asarray(leaf, jnp.float32) for leaf in matrix))
+    run = jax.jit(lambda matrix, rhs: substitute(factor(matrix), rhs))
+    first = run(single, jnp.asarray(rhs, jnp.float32))
+    with jax.enable_x64(True):
+        matrix, _ = conductors(22, 26, 1)
+        second = run(matrix, jnp.asarray(rhs))
+    np.testing.assert_allclose(first, expected, rtol=1e-3)
+    np.testing.assert_allclose(second, expected, rtol=1e-9)
