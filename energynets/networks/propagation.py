@@ -106,7 +106,10 @@ class Prior(nn.Module):
         mass = planes.reshape(b, h, side, w, side, labels).sum((2, 4)).reshape(b, h * w, labels)
         features = features.astype(jnp.float32)
         asked = nn.Dense(_CHANNELS, name="asked")(features) / _CHANNELS**0.5
-        told = nn.Dense(_CHANNELS, name="told")(features).reshape(b, h * w, _CHANNELS)
+        # No bias: it would add the same to a pixel's likeness with every seed.
+        told = nn.Dense(_CHANNELS, use_bias=False, name="told")(features).reshape(
+            b, h * w, _CHANNELS
+        )
         falloff = jnp.exp(self.param("falloff", nn.initializers.constant(2.0), ()))
         place = jnp.stack(jnp.mgrid[:h, :w], -1) / max(h, w)
         none = (mass.sum(-1) == 0)[:, None]

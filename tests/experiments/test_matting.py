@@ -28,7 +28,8 @@ def test_it_trains_is_resumed_and_reports_every_error_for_every_trimap(tmp_path)
     for kind in ("narrow", "wide"):
         scores = report["scores"][kind]
         energy = {m: scores[m]["energy"] for m in ("network", "polish", "exact")}
-        assert energy["network"] > energy["polish"] > energy["exact"]
+        # After the default number of steps these tiny pictures are at the minimum, to rounding.
+        assert energy["network"] > energy["polish"] > (1 - 1e-6) * energy["exact"]
         for name in ("MSE unknown", "SAD all", "gradient unknown", "connectivity unknown"):
             assert np.isfinite(scores["exact"][name])
     for start in ("network", "trimap"):

@@ -102,9 +102,8 @@ def test_the_prior_is_the_mean_of_the_seeds_by_likeness_and_nearness():
     variables, features, planes, seeded = prior_and_inputs()
     answer = np.asarray(Prior().apply(variables, features, planes, seeded))
     weights = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
-    asked, told = (
-        features @ weights[name]["kernel"] + weights[name]["bias"] for name in ("asked", "told")
-    )
+    asked = features @ weights["asked"]["kernel"] + weights["asked"]["bias"]
+    told = features @ weights["told"]["kernel"]
     for b, row, column in [(0, 0, 0), (1, 3, 5), (0, 2, 1)]:
         votes = np.zeros(3)
         for i, j, k in np.argwhere(planes[b]):

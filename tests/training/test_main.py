@@ -124,7 +124,7 @@ def test_what_is_no_config_is_refused(parse, tmp_path, text, told):
 
 
 def test_an_unknown_variant_is_refused_in_the_tasks_own_words(parse):
-    told = r"^variant: wanted full, quickstart, smoke or paper, got 'smokee'$"
+    told = r"^variant: wanted full, quickstart, smoke, paper or preprint, got 'smokee'$"
     for override in ([], ["--config.train.steps=3"]):
         with pytest.raises(BadInputError, match=told):
             parse(f"{SMOKE}e", "--workdir=run", *override)
