@@ -274,9 +274,10 @@ def report(
     for method, confusions in each.items():
         scores[method] |= segmentation.summary(confusions)
         if method.startswith("exact"):
-            what, name = segmentation.SUMMARY[1], f"network minus {method}"
-            gaps[name] = segmentation.bootstrap(each["network"], confusions, at_least=10)
-            notes += comparison.difference_told(f"{what}, {name}", gaps[name])
+            for what, least in zip(segmentation.SUMMARY[:2], (1, 10), strict=True):
+                name = f"{what}, network minus {method}"
+                gaps[name] = segmentation.bootstrap(each["network"], confusions, at_least=least)
+                notes += comparison.difference_told(name, gaps[name])
     masks = train.known()
     rows, told = comparison.supervised_told(scores, "network", masks, len(train))
     tables = comparison.energy_tables(rows, groups, segmentation.SUMMARY)

@@ -73,7 +73,7 @@ def test_smoke_trains_and_reports(tmp_path):
     for method in methods:
         assert found[method]["energy, beta 1000"] >= found["exact, beta 1000"]["energy, beta 1000"]
         assert 0 <= found[method]["mIoU"] <= 1
-    assert len(found["network minus exact, beta 100"]) == 3
+    assert len(found["mIoU, network minus exact, beta 100"]) == 3
     text = (tmp_path / "report.md").read_text()
     assert all(f"| {method} |" in text for method in methods)
     for name in ("pictures", "training"):
