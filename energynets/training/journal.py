@@ -151,6 +151,19 @@ def pace(workdir: Path) -> dict[str, float]:
     return {name: median(r[name] for r in records) for name in ("seconds_a_step", "waiting")}
 
 
+def best(workdir: Path) -> tuple[int, int] | None:
+    """The step with the lowest validation loss, and the last that was validated; None untrained.
+
+    Weights of the first are what a run ends with.
+    """
+    losses = {r["step"]: r["validation/loss"] for r in read_metrics(workdir) if _is_validated(r)}
+    return (min(losses, key=losses.__getitem__), max(losses)) if any(losses) else None
+
+
+def _is_validated(record: dict[str, Any]) -> bool:
+    return record.get("validation/loss") is not None
+
+
 class Bar:
     """One line of progress: step, rate, time left and the latest loss."""
 

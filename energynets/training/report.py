@@ -88,7 +88,7 @@ def write(report: Report, workdir: Path) -> None:
     lines = [f"# {report.title}", ""]
     for table in report.tables:
         lines += [f"## {table.title}", "", *_markdown(table), ""]
-    notes = [*report.notes, *_told(pace)]
+    notes = [*report.notes, *_chosen(workdir), *_told(pace)]
     lines += [*notes, ""] if notes else []
     lines += ["Measured on " + ", ".join(f"{k}: {v}" for k, v in machine.items()) + ".", ""]
     for figure in sorted((workdir / "figures").glob("*.png")):
@@ -104,6 +104,13 @@ def write(report: Report, workdir: Path) -> None:
     for note in notes:
         console.print(note)
     console.print(f"report and pictures: {workdir}")
+
+
+def _chosen(workdir: Path) -> list[str]:
+    steps = journal.best(workdir)
+    if steps is None:
+        return []
+    return ["The weights are those of step {} of {}, the lowest validation loss.".format(*steps)]
 
 
 def _told(pace: Mapping[str, float]) -> list[str]:

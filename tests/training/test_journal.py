@@ -6,6 +6,7 @@ import pytest
 from energynets.training.journal import (
     Journal,
     as_json,
+    best,
     progress_bar,
     read_metrics,
     write_atomically,
@@ -137,3 +138,16 @@ def test_each_line_is_strict_json(tmp_path):
 
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=refuse)
+
+
+def test_the_best_step_is_that_of_the_lowest_validation_loss(tmp_path):
+    losses = {0: 3.0, 10: 1.0, 20: None, 30: 2.0}
+    lines = [json.dumps({"step": s, "validation/loss": v}) for s, v in losses.items()]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, json.dumps({"step": 40})]))
+    assert best(tmp_path) == (10, 30)
+
+
+def test_without_training_there_is_no_best_step(tmp_path):
+    assert best(tmp_path) is None
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 0, "validation/loss": 1.0}))
+    assert best(tmp_path) is None

@@ -106,6 +106,16 @@ def test_the_time_of_a_step_and_its_share_of_waiting_are_told_and_kept_with_the_
     assert timing["training"] == {"seconds_a_step": 0.25, "waiting": 0.015}
 
 
+def test_the_step_whose_weights_are_measured_is_told(report, tmp_path, capsys):
+    journal = Journal(tmp_path, -1)
+    for step, loss in enumerate((3.0, 1.0, 2.0)):
+        journal.write(step, {"validation/loss": loss})
+    journal.close()
+    reports.write(report, tmp_path)
+    told = "The weights are those of step 1 of 2, the lowest validation loss."
+    assert told in capsys.readouterr().out and told in (tmp_path / "report.md").read_text()
+
+
 def test_without_training_no_time_of_a_step_is_told(report, tmp_path):
     reports.write(report, tmp_path)
     assert "waiting for data" not in (tmp_path / "report.md").read_text()
