@@ -110,3 +110,30 @@ def bootstrap(
         return float(np.nanmean(values)) if (~np.isnan(values)).any() else float("nan")
 
     return difference(first, second, score, draws=draws, seed=seed)
+
+
+def one_label(
+    labels: Integer[np.ndarray, "h w"], shown: Float[np.ndarray, " k"]
+) -> dict[str, np.ndarray]:
+    """Sums of one picture for `collapse`: `shown` is 1 for each label that the picture shows."""
+    several = np.asarray(np.sum(shown) > 1, float)
+    return {"several": several, "collapsed": several * (labels.min() == labels.max())}
+
+
+def collapse(sums: Mapping[str, np.ndarray]) -> float:
+    """The share of the pictures that show several labels whose pixels were all given the same."""
+    return float(sums["collapsed"] / max(float(sums["several"]), 1.0))
+
+
+def collapse_told(share: float, weights: Mapping[str, float], *, least: float = 0.9) -> list[str]:
+    """A sentence if `collapse` is `least` or more, naming the greatest of the weights, by key."""
+    if share < least:
+        return []
+    told = f"all pixels alike in {share:.0%} of the validation pictures that show several labels"
+    name = max(weights, key=lambda key: weights[key]) if weights else ""
+    if not name or not weights[name]:
+        return [f"{told}; no energy asks for that: the network has learnt nothing yet"]
+    return [
+        f"{told}: the prediction has collapsed; lower {name}, now {weights[name]:g}, or begin with "
+        "more steps without it"
+    ]

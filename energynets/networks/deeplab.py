@@ -1,12 +1,15 @@
 """DeepLab's segmentation networks: VGG-16 with a large field of view, and ResNets."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from energynets.errors import BadInputError
 from energynets.networks.resnet import Depth, ResNet, pooled
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -34,6 +37,43 @@ class VGG16(nn.Module):
             x = pooled(x, stride)
             pools.append(x)
         return x, pools
+
+
+def from_torch(
+    state: Mapping[str, np.ndarray], variables: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """A `VGG16`'s `variables` with the convolutions of torchvision's or timm's VGG-16 state file.
+
+    Args:
+        state: names to arrays, as in `resnet.from_torch`. The classifier (`classifier.…`,
+            `pre_logits.…`, `head.…`) is passed over.
+        variables: of a `VGG16` with the same number of channels.
+
+    Raises:
+        BadInputError: naming the first array that is missing, of another shape, or left over, as
+            those of the form with batch norm are.
+    """
+    used, place, params = set(), 0, {}
+    for stage, widths in enumerate(_STAGES):
+        for index in range(len(widths)):
+            layer = f"conv{stage + 1}_{index + 1}"
+            params[layer] = {}
+            for leaf, old in variables["params"][layer].items():
+                name = f"features.{place}.{'weight' if leaf == 'kernel' else 'bias'}"
+                if name not in state:
+                    raise BadInputError(f"the state file has no array {name}")
+                array = np.asarray(state[name])
+                array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+                if array.shape != old.shape:
+                    raise BadInputError(f"{name}: wanted {old.shape}, got {array.shape}")
+                params[layer][leaf] = jnp.asarray(array, old.dtype)
+                used.add(name)
+            place += 2  # the ReLU after it
+        place += 1  # the pooling
+    for name in state:
+        if name not in used and not name.startswith(("classifier.", "pre_logits.", "head.")):
+            raise BadInputError(f"the state file has an array that VGG-16 lacks: {name}")
+    return {"params": params}
 
 
 def _conv(width: int, side: int, dilation: int, dtype: Any, name: str, stride: int = 1) -> nn.Conv:

@@ -13,6 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
 from safetensors.numpy import save as serialized
 
 from energynets.errors import BadInputError
@@ -79,14 +80,38 @@ def load(name: str | Path) -> Trained:
     return Trained(network, unflatten_dict(flat), settings, about)
 
 
-def _from_checkpoint(folder: Path) -> Trained:
+def arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of any `.safetensors` file by name, such as another library's state file.
+
+    Raises:
+        BadInputError: if there is none, or it is damaged.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BadInputError(f"{path}: wanted a .safetensors file, got: {error}") from None
+
+
+def checkpoint(folder: str | Path) -> Mapping[str, Any]:
+    """The variables of a checkpoint of a run, RUN/checkpoints/STEP, of any network.
+
+    Raises:
+        BadInputError: if there is none.
+    """
     import orbax.checkpoint as ocp
 
+    folder = Path(folder)
+    if not (folder / "state").is_dir():
+        raise BadInputError(f"{folder}: wanted a checkpoint RUN/checkpoints/STEP, got none")
     with ocp.PyTreeCheckpointer() as checkpointer:
         stored: Any = checkpointer.metadata(folder.absolute() / "state").item_metadata.tree
         arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
         state: Any = checkpointer.restore(folder.absolute() / "state", restore_args=arrays)
-    variables = jax.tree.map(jnp.asarray, state["variables"])
+    return jax.tree.map(jnp.asarray, state["variables"])
+
+
+def _from_checkpoint(folder: Path) -> Trained:
+    variables = checkpoint(folder)
     claimed = folder.parent.parent / "config.json"
     try:
         config = json.loads(claimed.read_text())
@@ -111,12 +136,17 @@ def fitting(trained: Trained, fresh: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         BadInputError: if they are of another network.
     """
-    if jax.tree.map(jnp.shape, dict(trained.variables)) != jax.tree.map(jnp.shape, dict(fresh)):
+    if not alike(trained.variables, fresh):
         raise BadInputError(
             "config.start_from: wanted weights of the network that the config describes, got "
             f"those of {dict(trained.settings)}"
         )
     return trained.variables
+
+
+def alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether both variables could be of one network: the same names and shapes."""
+    return jax.tree.map(jnp.shape, dict(first)) == jax.tree.map(jnp.shape, dict(second))
 
 
 def save(

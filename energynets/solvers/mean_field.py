@@ -52,7 +52,7 @@ def potts(labels: int, *, appearance: float = 4.0, smoothness: float = 3.0) -> P
     return Parameters(appearance * one, smoothness * one, 1 - jnp.eye(labels))
 
 
-@functools.partial(jax.jit, static_argnames="radius")
+@functools.partial(jax.jit, static_argnames=("radius", "splits", "landmarks"))
 def field(
     image: Float[Array, "h w c"],
     *,
@@ -60,6 +60,8 @@ def field(
     sigma_colour: bilateral.Sigma,
     sigma_smooth: Scalar = 3.0,
     radius: int = 12,
+    splits: tuple[int, ...] = (8, 8),
+    landmarks: int = 64,
 ) -> Field:
     """The kernels of a picture.
 
@@ -68,11 +70,18 @@ def field(
         sigma_position, sigma_colour: widths of the first kernel, as in `bilateral.affinity`.
         sigma_smooth: width of the second kernel in pixels.
         radius: where that is cut off, in pixels, static.
+        splits, landmarks: how finely the first kernel is filtered, as in `bilateral.affinity`.
 
     Each kernel is normalised on both sides, D^-½ K D^-½, as public implementations of dense CRFs
     do, so that weights need not follow the size of the picture.
     """
-    affinity = bilateral.affinity(image, sigma_position=sigma_position, sigma_colour=sigma_colour)
+    affinity = bilateral.affinity(
+        image,
+        sigma_position=sigma_position,
+        sigma_colour=sigma_colour,
+        splits=splits,
+        landmarks=landmarks,
+    )
     taps = jnp.exp(-0.5 * jnp.square(jnp.arange(-radius, radius + 1) / sigma_smooth))
     taps = taps.astype(image.dtype)
     ones = jnp.ones((*image.shape[:2], 1), image.dtype)

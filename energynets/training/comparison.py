@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from energynets.metrics import segmentation
 from energynets.training.journal import progress_bar
 from energynets.training.report import Table, seconds
 
@@ -88,6 +89,22 @@ def means(
         of = {name: float(v.mean()) for name, v in values.items() if v.ndim == 1}
         energies = {name for name in of if pixels and name.startswith("energy, ")}
         scores[method] = of | {f"{name} a pixel": of[name] / pixels for name in sorted(energies)}
+    return scores
+
+
+def labels_scored(
+    measured: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, dict[str, Any]]:
+    """`means`, with the scores of label maps where there is a "confusion" of each picture, and
+    "collapsed" where there are the sums of `segmentation.one_label`."""
+    scores = means(measured)
+    for method, of in measured.items():
+        if "collapsed" in of:
+            sums = {name: of[name].sum() for name in ("collapsed", "several")}
+            scores[method]["collapsed"] = segmentation.collapse(sums)
+            del scores[method]["several"]
+        if "confusion" in of:
+            scores[method] |= segmentation.summary(of["confusion"])
     return scores
 
 

@@ -156,6 +156,56 @@ def draw_answers(path: Path, answered: Sequence[Answered], *, classes: int) -> N
     draw_grid(path, [*titles, "truth", *(f"{m}:\nlabels" for m in methods)], rows, beside)
 
 
+class Weak(NamedTuple):
+    """A picture of which little is known, and what a network made of it.
+
+    image: H×W×3 in [0, 1]; known: H×W×K planes; plane k stands for label k.
+    answers: for each method H×W×K probabilities.
+    pulls: for each energy how much descending it raises each label, H×W×K.
+    truth: labels at any size, or None.
+    """
+
+    name: str
+    image: Float[np.ndarray, "h w 3"]
+    known: Float[np.ndarray, "h w k"]
+    answers: Mapping[str, Float[np.ndarray, "h w k"]]
+    pulls: Mapping[str, Float[np.ndarray, "h w k"]]
+    truth: UInt8[np.ndarray, "H W"] | None
+
+
+def draw_weak(path: Path, drawn: Sequence[Weak], *, classes: int) -> None:
+    """A line for each picture, in the manner of Fig. 1 of "On Regularized Losses …": the image with
+    what is known, each method's labels, the pull of each energy, the truth; nothing for none.
+
+    The pull shown is that on the label above 0 of which the first method says most.
+    """
+    if not drawn:
+        return
+    colours, rows, names = label_colours(classes), [], []
+    for one in drawn:
+        first = next(iter(one.answers.values()))
+        label = 1 + int(first.sum((0, 1))[1:].argmax())
+        strokes = np.where(np.arange(classes)[:, None] == 0, 1.0, colours[:classes])
+        where = np.asarray(one.known.any(-1))
+        row: list[Any] = [outlined(one.image, where, strokes[one.known.argmax(-1)])]
+        row += [colours[p.argmax(-1)] for p in one.answers.values()]
+        row += [pushes(pull[..., label]) for pull in one.pulls.values()]
+        row.append("no mask" if one.truth is None else colours[_shrunk(one.truth, one.image)])
+        rows.append(row)
+        names.append(f"{one.name}\npull on label {label}")
+    pulls = [f"{name}\n(red: up, yellow: down)" for name in drawn[0].pulls]
+    titles = ["image and labels\n(white: label 0)", *drawn[0].answers, *pulls, "truth"]
+    draw_grid(path, titles, rows, names)
+
+
+def pushes(descent: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
+    """Where an energy pulls a label: red where descending it raises the label, yellow where it
+    lowers it, black where it does nothing; bright from the 99th percentile of the sizes on."""
+    strength = np.abs(descent)
+    bright = np.clip(strength / max(float(np.percentile(strength, 99)), 1e-30), 0, 1)
+    return np.stack([bright, bright * (descent < 0), np.zeros_like(bright)], -1)
+
+
 def _shrunk(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
     size = image.shape[1::-1]
     return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))

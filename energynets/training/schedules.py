@@ -67,7 +67,7 @@ def named(name: str, rate: float, *, steps: int, epoch: int) -> Schedule:
 
     "sign_changes" (2 turns) or "sign_changes_4", "exponential" (times 0.96 every 3 epochs) or
     "exponential_10" (every 10, the preprint), "cosine" (a rise over the first 2 % of `steps`, then
-    down to 0), "constant".
+    down to 0), "poly" (rate · (1 - step/steps)^0.9, DeepLab's), "constant".
     """
     if name in ("sign_changes", "sign_changes_4"):
         return sign_changes(rate, changes=4 if name.endswith("4") else 2)
@@ -77,9 +77,11 @@ def named(name: str, rate: float, *, steps: int, epoch: int) -> Schedule:
         rise = max(1, steps // 50)
         curve = optax.warmup_cosine_decay_schedule(0, rate, rise, max(steps, rise + 1))
         return from_steps(lambda step: float(curve(step)))  # pyright: ignore[reportArgumentType]
+    if name == "poly":
+        return from_steps(lambda step: rate * (1 - min(step / max(steps, 1), 1)) ** 0.9)
     if name == "constant":
         return from_steps(lambda step: rate)
     raise BadInputError(
         "config.train.schedule: wanted sign_changes, sign_changes_4, exponential, exponential_10, "
-        f"cosine or constant, got {name!r}"
+        f"cosine, poly or constant, got {name!r}"
     )

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from energynets.data import seeds
 from energynets.data.source import NO_SEED
@@ -118,3 +119,30 @@ def test_labels_are_counted_by_their_seeds():
     assert seeds.count(known) == 0
     known[0, :2], known[3, 3] = 0, 20
     assert seeds.count(known) == 2
+
+
+def test_a_shortened_stroke_keeps_its_middle_and_a_click_is_left_at_0():
+    drawn = np.full((20, 30), NO_SEED, np.uint8)
+    drawn[4, 5:25] = 1
+    drawn[10:12, 3:13] = 2
+    half = seeds.shorten(drawn, 0.5)
+    assert [(half == label).sum() for label in (1, 2)] == [10, 10]
+    assert (half[4, 10:19] == 1).all() and (half[10:12, 6:10] == 2).all()
+    click = seeds.shorten(drawn, 0.0)
+    assert [(click == label).sum() for label in (1, 2)] == [1, 1]
+    assert seeds.shorten(drawn, 1.0) is drawn
+    for ratio in (0.0, 0.3, 0.7):
+        kept = seeds.shorten(drawn, ratio)
+        assert ((kept == NO_SEED) | (kept == drawn)).all()
+
+
+def test_strokes_of_one_label_are_shortened_each_and_along_their_bends():
+    drawn = np.full((20, 20), NO_SEED, np.uint8)
+    drawn[2:16, 2], drawn[15, 2:8], drawn[2:16, 7] = 1, 1, 1  # a U
+    drawn[3, 12:17] = 1
+    kept = seeds.shorten(drawn, 0.3)
+    assert (kept[3, 12:17] == 1).sum() == round(0.3 * 5)
+    # What is left of the U is one piece: a ball around its middle would leave two.
+    rows = np.nonzero(kept[:, :10] == 1)[0]
+    assert len(rows) == round(0.3 * (drawn[:, :10] == 1).sum())
+    assert ndimage.label(kept[:, :10] == 1, np.ones((3, 3)))[1] == 1

@@ -177,3 +177,23 @@ def test_the_interval_is_wider_for_fewer_pictures():
 def test_no_label_in_enough_pictures_has_no_difference():
     found = segmentation.bootstrap(many(3), many(3, seed=1), at_least=10)
     assert np.isnan(found).all()
+
+
+def test_pictures_of_several_labels_that_are_given_one_count_as_collapsed():
+    flat, mixed = np.zeros((3, 4), int), np.arange(12).reshape(3, 4) % 2
+    shown = [np.array([1, 1, 0]), np.array([1, 0, 1]), np.array([0, 1, 0]), np.array([1, 1, 1])]
+    parts = [
+        segmentation.one_label(labels, of)
+        for labels, of in zip((flat, mixed, flat, flat + 2), shown, strict=True)
+    ]
+    sums = {name: sum(part[name] for part in parts) for name in ("several", "collapsed")}
+    assert segmentation.collapse(sums) == pytest.approx(2 / 3)
+
+
+def test_a_collapse_is_told_with_the_greatest_weight_and_only_when_nearly_all_pictures_did():
+    weights = {"loss.crf": 2.0, "loss.cut": 30.0}
+    assert segmentation.collapse_told(0.89, weights) == []
+    (told,) = segmentation.collapse_told(0.95, weights)
+    assert "95%" in told and "lower loss.cut, now 30" in told and "\n" not in told
+    (told,) = segmentation.collapse_told(1.0, {"loss.crf": 0.0})
+    assert "learnt nothing yet" in told

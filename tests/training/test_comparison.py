@@ -131,3 +131,14 @@ def test_a_method_that_saw_masks_is_named_so():
     assert told == (
         "Not without labels: the network was trained with the masks of 3 of 9 training pictures."
     )
+
+
+def test_label_maps_are_scored_from_their_confusions_and_collapsed_ones_counted():
+    confusions = np.array([[[3, 1], [0, 4]], [[5, 0], [2, 1]]])
+    of = {"crf": np.array([0.2, 0.4]), "confusion": confusions}
+    of |= {"several": np.array([1.0, 1.0]), "collapsed": np.array([0.0, 1.0])}
+    scores = comparison.labels_scored({"network": of, "other": {"crf": np.array([1.0])}})
+    assert np.isclose(scores["network"]["crf"], 0.3)
+    assert scores["network"]["pixel accuracy"] == 13 / 16
+    assert scores["network"]["collapsed"] == 0.5 and "several" not in scores["network"]
+    assert scores["other"] == {"crf": 1.0}

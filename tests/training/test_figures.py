@@ -140,3 +140,33 @@ def test_truth_and_label_maps_have_the_colours_of_their_labels(monkeypatch):
 
 def test_no_answers_are_not_drawn(monkeypatch):
     assert drawn(monkeypatch) == []
+
+
+def test_pulls_are_red_upwards_and_yellow_downwards_and_black_where_there_is_none():
+    descent = np.zeros((4, 5))
+    descent[0, 0], descent[3, 4], descent[1, 1] = 2.0, -2.0, 1.0
+    colours = figures.pushes(descent)
+    assert colours[0, 0].tolist() == [1, 0, 0] and colours[3, 4].tolist() == [1, 1, 0]
+    red, green, blue = colours[1, 1]
+    assert 0.3 < red <= 1 and green == blue == 0
+    assert (colours[2] == 0).all() and (figures.pushes(np.zeros((3, 3))) == 0).all()
+
+
+def test_weakly_labelled_pictures_are_drawn_with_answers_pulls_and_truth(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(figures, "draw_grid", lambda path, *of: drawn.update({path: of}))
+    random = np.random.default_rng(0)
+    known = np.zeros((6, 6, 3))
+    known[1, 1, 2] = 1
+    probabilities = np.dstack([np.full((6, 6), 0.5), np.full((6, 6), 0.1), np.full((6, 6), 0.4)])
+    pull = random.standard_normal((6, 6, 3))
+    one = figures.Weak(
+        *("one", random.random((6, 6, 3)), known, {"network": probabilities}, {"pull": pull}, None)
+    )
+    figures.draw_weak(tmp_path / "a.png", [one], classes=3)
+    titles, (row,), labels = drawn[tmp_path / "a.png"]
+    assert len(titles) == len(row) == 4 and titles[1] == "network" and row[3] == "no mask"
+    np.testing.assert_array_equal(row[2], figures.pushes(pull[..., 2]))  # label 2 is likelier
+    assert "pull on label 2" in labels[0]
+    figures.draw_weak(tmp_path / "none.png", [], classes=3)
+    assert len(drawn) == 1

@@ -483,3 +483,18 @@ def test_an_example_that_fails_stops_the_run_with_its_own_error(tmp_path):
     with pytest.raises(BadInputError, match="point-5-3: wanted a point"):
         loop.train(experiment._replace(example=example), settings, tmp_path)
     assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())][-1] == "5"
+
+
+def test_warnings_are_told_after_each_validation_but_not_before_training(tmp_path, capsys):
+    settings = config(steps=8, epoch=4)
+    seen = []
+
+    def warnings(scores):
+        seen.append(scores["loss"])
+        return [f"the loss is [{len(seen)}]"]
+
+    loop.train(tiny.make(settings)._replace(warnings=warnings), settings, tmp_path)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert told == ["warning: the loss is [1]", "warning: the loss is [2]"]
+    logged = [r["validation/loss"] for r in read_metrics(tmp_path) if "validation/loss" in r]
+    assert seen == logged[1:]

@@ -136,3 +136,9 @@ def test_an_unknown_schedule_is_refused():
     )
     with pytest.raises(BadInputError, match=re.escape(known) + r".* got 'linear'"):
         schedules.named("linear", 0.1, steps=1, epoch=1)
+
+
+def test_poly_falls_from_the_rate_to_0_by_the_power_of_nine_tenths():
+    schedule = schedules.named("poly", 2.0, steps=10, epoch=5)
+    assert schedule.rate({}, 0) == 2.0 and schedule.rate({}, 10) == 0
+    assert schedule.rate({}, 5) == pytest.approx(2 * 0.5**0.9)

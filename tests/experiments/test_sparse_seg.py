@@ -1,0 +1,124 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from energynets.energies import total_variation
+from energynets.errors import BadInputError
+from energynets.networks import segmentation as networks
+from energynets.networks.contextual_hierarchy import halved
+from energynets.training.main import train_and_report
+from experiments import sparse_seg
+
+
+def on(variant="tv", **changed):
+    """The smoke variant on embedded pictures; keys of its parts by name, such as loss={"tv": 2}."""
+    config = sparse_seg.get_config("smoke")
+    config.loss.update({"tv": 0.0, **sparse_seg.LOSSES[variant]})
+    config.labels.full = variant == "full"
+    for part, values in changed.items():
+        config[part].update(values)
+    return config
+
+
+def begun(config, count=2):
+    experiment = sparse_seg.make(config)
+    variables = experiment.init(jax.random.key(0))
+    rows = [experiment.example(config.loss.from_step, row) for row in range(count)]
+    return experiment, variables, jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+def values(experiment, variables, batch):
+    return np.asarray(experiment.loss(variables, batch, jax.random.key(0)).values)
+
+
+@pytest.mark.parametrize("kind", ["patches", "hierarchy"])
+def test_smoke_trains_and_reports_both_networks(tmp_path, kind):
+    for variant in ("full", "tv"):
+        config = on(variant, network={"kind": kind}, report={"runs": str(tmp_path), "pictures": 1})
+        train_and_report(sparse_seg.make(config), config, tmp_path / variant)
+    scores = json.loads((tmp_path / "tv" / "report.json").read_text())["scores"]
+    assert scores["network"]["pixel error"] == pytest.approx(
+        1 - scores["network"]["pixel accuracy"]
+    )
+    text = (tmp_path / "tv" / "report.md").read_text()
+    assert f"| {kind} | 10 | supervised + 1 TV | network | 1 |" in text
+    assert f"| {kind} | all | supervised | network | 1 |" in text
+    assert ("network, MRF 2" in scores) != ("Without MRF smoothing: " in text)
+    if "network, MRF 2" in scores:
+        assert scores["network, MRF 2"]["variation"] <= 0.2
+
+
+def test_draws_choose_other_pixels_and_repeat_themselves():
+    first, again, other, more = (
+        begun(on(labels=changed))[2].known
+        for changed in ({"draw": 0}, {"draw": 0}, {"draw": 1}, {"pixels": 50})
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert 0 < first.sum((1, 2, 3)).max() <= 10 < more.sum((1, 2, 3)).min()
+    assert begun(on("full"))[2].known.sum((1, 2, 3)).min() > 50
+
+
+@pytest.mark.parametrize("error", ["cross_entropy", "squared"])
+def test_the_loss_is_the_mean_error_and_the_weighted_variation(error):
+    config = on(loss={"tv": 3.0, "error": error})
+    experiment, variables, batch = begun(config)
+    network = networks.of(config.network, 4)
+    p = jax.nn.softmax(network.apply(variables, batch.image, False))
+    for row, value in enumerate(values(experiment, variables, batch)):
+        known, of = batch.known[row], np.asarray(p[row])
+        if error == "squared":
+            wanted = ((of - known) ** 2).sum(-1)[known.any(-1)].mean()
+        else:
+            wanted = -np.log(of[known.astype(bool)]).mean()
+        wanted += 3 * float(total_variation.energy(batch.image[row], p[row])) / (8 * 16 * 16)
+        assert value == pytest.approx(wanted, rel=1e-4)
+    early = batch._replace(regularized=np.zeros(2, np.float32))
+    assert (values(experiment, variables, early) < values(experiment, variables, batch)).all()
+
+
+def test_l2_adds_half_the_squares_of_the_kernels():
+    plain, variables, batch = begun(on("supervised"))
+    heavy, _, _ = begun(on("l2", loss={"l2": 0.1}))
+    squares = sum(
+        float((np.asarray(leaf) ** 2).sum())
+        for leaf in jax.tree.leaves(variables["params"])
+        if leaf.ndim > 1
+    )
+    difference = values(heavy, variables, batch) - values(plain, variables, batch)
+    np.testing.assert_allclose(difference, 0.05 * squares, rtol=1e-4)
+
+
+def test_of_the_hierarchy_every_level_sees_the_labels_and_variation_the_last_alone():
+    config = on(network={"kind": "hierarchy"}, loss={"tv": 3.0})
+    experiment, variables, batch = begun(config)
+    last, levels = networks.of(config.network, 4).apply(variables, batch.image, False)
+    expected = 3 * jax.vmap(total_variation.energy)(batch.image, jax.nn.softmax(last)) / (8 * 256)
+    known = [batch.known, batch.known, halved(batch.known)]
+    for scores, planes in zip([last, *levels], known, strict=True):
+        losses = -(planes * jax.nn.log_softmax(scores)).sum((1, 2, 3))
+        expected = expected + losses / planes.sum((1, 2, 3))
+    np.testing.assert_allclose(values(experiment, variables, batch), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "told"),
+    [
+        ("labels", {"pixels": 0}, r"config\.labels\.pixels"),
+        ("loss", {"tv": -1.0}, r"config\.loss\.tv"),
+        ("loss", {"error": "hinge"}, r"config\.loss\.error: wanted cross_entropy or squared"),
+        ("network", {"kind": "unet"}, r"config\.network\.kind"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused_by_name(part, changed, told):
+    config = on()
+    config[part].update(changed)
+    with pytest.raises(BadInputError, match=told):
+        sparse_seg.make(config)
+
+
+def test_a_variant_that_there_is_not_is_refused():
+    with pytest.raises(BadInputError, match="variant: wanted smoke or one of tv, supervised"):
+        sparse_seg.get_config("fast")

@@ -1,0 +1,196 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from energynets.energies import dense_crf, image_tags, normalized_cut
+from energynets.errors import BadInputError
+from energynets.training import loop
+from energynets.training.journal import read_metrics
+from energynets.training.main import train_and_report
+from experiments import weak_seg
+
+
+def on(variant="smoke", **changed):
+    """The smoke variant on embedded pictures; keys of its parts by name: loss={"crf": 2.0}."""
+    config = weak_seg.get_config("smoke")
+    config.loss.update({"kernel_cut": 0.0, **weak_seg.LOSSES.get(variant, {"kernel_cut": 1.0})})
+    config.labels.masks = float(variant == "full")
+    for part, values in changed.items():
+        config[part].update(values)
+    return config
+
+
+def begun(config, count=2):
+    """The task, fresh variables and a batch of training examples of the second phase."""
+    experiment = weak_seg.make(config)
+    variables = experiment.init(jax.random.key(0))
+    rows = [experiment.example(config.loss.from_step, row) for row in range(count)]
+    return experiment, variables, jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+def values(experiment, variables, batch):
+    return experiment.loss(variables, batch, jax.random.key(0)).values
+
+
+def probabilities(config, variables, batch):
+    network = weak_seg.networks.of(config.network, 4)
+    return jax.nn.softmax(network.apply(variables, batch.image, False))
+
+
+def scores(workdir):
+    return json.loads((workdir / "report.json").read_text())["scores"]
+
+
+def test_smoke_trains_and_reports_and_sets_runs_beside_one_another(tmp_path):
+    for variant in ("full", "smoke"):
+        config = on(variant, report={"runs": str(tmp_path)})
+        train_and_report(weak_seg.make(config), config, tmp_path / variant)
+    found = scores(tmp_path / "smoke")
+    assert found["pictures"] == 40
+    for method in ("network", "network, mean field"):
+        assert 0 <= found[method]["mIoU"] <= 1 and 0 <= found[method]["crf"] <= 1.01
+    text = (tmp_path / "smoke" / "report.md").read_text()
+    assert "| pyramid | masks | cross entropy | network | 1 |" in text
+    assert "| pyramid | scribbles × 1 | cross entropy + 1 kernel cut | network | 1 |" in text
+    assert "from full" in text
+    with Image.open(tmp_path / "smoke" / "figures" / "pictures.png") as picture:
+        picture.load()
+    measured = [r for r in read_metrics(tmp_path / "smoke") if "validation/crf" in r]
+    assert [r["step"] for r in measured] == [0, 2, 4]
+
+
+def test_the_loss_is_the_cross_entropy_and_the_weighted_energies():
+    sizes = {"crf": 2.0, "cut": 0.5, "kernel_cut": 3.0, "gamma": 0.7}
+    config = on(loss=sizes)
+    experiment, variables, batch = begun(config)
+    p = probabilities(config, variables, batch)
+    known = batch.known.astype(bool)
+    for row, value in enumerate(values(experiment, variables, batch)):
+        expected = -np.log(np.asarray(p[row])[known[row]]).mean()
+        widths = {"sigma_position": 4.0, "sigma_colour": 13 / 255}
+        of = batch.image[row], p[row]
+        expected += (2 + 3) * dense_crf.per_pixel(*of, **widths)
+        cut = normalized_cut.energy(*of, **widths, present=jnp.asarray(batch.present[row]))
+        expected += (0.5 + 0.7 * 3) * cut
+        assert value == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_in_the_first_phase_the_labels_count_alone():
+    config = on()
+    experiment, variables, batch = begun(config)
+    early = batch._replace(regularized=np.zeros(2, np.float32))
+    assert experiment.example(config.loss.from_step - 1, 0).regularized == 0
+    plain, plain_variables, _ = begun(on("cross_entropy"))
+    np.testing.assert_allclose(
+        values(experiment, variables, early), values(plain, plain_variables, early), rtol=1e-6
+    )
+    assert (values(experiment, variables, batch) > values(experiment, variables, early)).all()
+
+
+def test_clicks_and_masks_and_tags_and_nothing_are_choices_of_the_config():
+    counts = {}
+    for name, changed in {
+        "scribbles": {},
+        "clicks": {"length": 0.0},
+        "masks": {"masks": 1.0},
+        "tags": {"kind": "tags"},
+        "none": {"kind": "none"},
+    }.items():
+        experiment, variables, batch = begun(on(labels=changed), count=4)
+        counts[name] = batch.known.sum()
+        assert np.isfinite(values(experiment, variables, batch)).all()
+    assert counts["tags"] == counts["none"] == 0
+    assert 0 < counts["clicks"] < counts["scribbles"] < counts["masks"]
+
+
+def test_a_share_of_the_pictures_has_masks_and_the_rest_what_the_config_says():
+    config = on(labels={"masks": 0.25, "kind": "none"}, data={"crop": 0.0})
+    experiment = weak_seg.make(config)
+    examples = [experiment.example(step, row) for step in range(200) for row in range(2)]
+    whole = [bool(example.known.any()) for example in examples]
+    assert sum(whole) == 100  # of the 400 embedded pictures, each shown once
+    assert weak_seg.labelling(config) == "masks of 25%, no labels"
+
+
+def test_tags_ask_for_the_labels_that_a_picture_shows():
+    config = on("cross_entropy", labels={"kind": "tags"})
+    experiment, variables, batch = begun(config)
+    p = probabilities(config, variables, batch)
+    share = 41**2 / 16**2
+    decays = {"decay_present": 0.996**share, "decay_absent": 0.0, "decay_background": 0.999**share}
+    for row, value in enumerate(values(experiment, variables, batch)):
+        expected = image_tags.expansion(jnp.asarray(batch.present[row]), p[row], **decays)
+        assert value == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_proposals_pull_where_the_energy_pulls_but_are_a_constant():
+    """ADM and descent differ in steps, not in what they look for: their slopes agree in sign."""
+    slopes = {}
+    for variant in ("cross_entropy", "crf", "proposals"):
+        experiment, variables, batch = begun(on(variant, loss={"from_step": 0}))
+
+        def total(params, experiment=experiment, variables=variables, batch=batch):
+            return values(experiment, {**variables, "params": params}, batch).mean()
+
+        slope = jax.grad(total)(variables["params"])
+        slopes[variant] = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(slope)])
+    descent = slopes["crf"] - slopes["cross_entropy"]
+    proposals = slopes["proposals"] - slopes["cross_entropy"]
+    cosine = descent @ proposals / np.linalg.norm(descent) / np.linalg.norm(proposals)
+    assert np.isfinite(proposals).all() and cosine > 0.2
+
+
+def test_a_weight_so_large_that_all_pixels_are_alike_is_told_in_log_and_report(tmp_path, capsys):
+    config = on("crf", loss={"crf": 1e4, "from_step": 0}, train={"steps": 30, "epoch": 15})
+    config.train.rate = 2e-2
+    train_and_report(weak_seg.make(config), config, tmp_path)
+    told = "the prediction has collapsed; lower config.loss.crf, now 10000"
+    lines = [line for line in capsys.readouterr().out.splitlines() if told in line]
+    assert lines and lines[0].startswith("warning: all pixels alike in ")
+    assert sum(told in line for line in (tmp_path / "report.md").read_text().splitlines()) == 1
+
+
+def test_a_run_begins_with_a_checkpoint_of_another(tmp_path):
+    first = on("cross_entropy")
+    loop.train(weak_seg.make(first), first, tmp_path)
+    second = on("crf")
+    second.start_from = str(tmp_path / "checkpoints" / "4")
+    begun = weak_seg.make(second).init(jax.random.key(5))
+    fresh = weak_seg.make(first).init(jax.random.key(0))
+    moved = [(a != b).any() for a, b in zip(*map(jax.tree.leaves, (begun, fresh)), strict=True)]
+    assert any(moved)
+    other = on("crf", network={"widths": (8, 16)})
+    other.start_from = second.start_from
+    with pytest.raises(BadInputError, match=r"config\.start_from: wanted a checkpoint of the net"):
+        weak_seg.make(other).init(jax.random.key(0))
+    other.start_from = str(tmp_path / "checkpoints" / "9")
+    with pytest.raises(BadInputError, match="wanted a checkpoint RUN/checkpoints/STEP, got none"):
+        weak_seg.make(other).init(jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "told"),
+    [
+        ("labels", {"kind": "boxes"}, r"config\.labels\.kind: wanted scribbles or tags or none"),
+        ("labels", {"length": 1.5}, r"config\.labels\.length"),
+        ("loss", {"crf_by": "luck"}, r"config\.loss\.crf_by: wanted descent or proposals"),
+        ("loss", {"crf_by": "proposals"}, r"config\.loss\.crf_by: wanted a weight for crf alone"),
+        ("loss", {"cut": float("nan")}, r"config\.loss\.cut"),
+        ("network", {"kind": "hierarchy"}, r"config\.network\.kind: wanted a network of one stage"),
+        ("data", {"groups": ((9,),)}, r"groups: wanted each label from 0 to 3"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused_by_name(part, values, told):
+    config = on()
+    config[part].update(values)
+    with pytest.raises(BadInputError, match=told):
+        weak_seg.make(config)
+
+
+def test_a_variant_that_there_is_not_is_refused():
+    with pytest.raises(BadInputError, match="variant: wanted smoke or one of crf, cut"):
+        weak_seg.get_config("fast")
