@@ -31,6 +31,7 @@ from energynets.errors import BadInputError
 from energynets.interface.records import Matte
 from energynets.metrics import matting as errors
 from energynets.networks import build
+from energynets.ops import ridge
 from energynets.seeded import Seeded
 from energynets.training import comparison, figures, loop, sources
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Tree, Variables
@@ -63,7 +64,9 @@ def get_config(variant: str = "full") -> Config:
         }
     )
     config.network = ConfigDict(build.DEFAULTS)
-    config.start_from = ""  # weights to begin with: a name of `pretrained`, or a .safetensors file
+    config.start_from = (
+        "seeded_seg"  # weights to begin with: a name of `pretrained`, or a .safetensors file
+    )
     config.loss = ConfigDict({"epsilon": 1e-5, "seed_weight": 1.0})
     config.train = loop.default_config()
     config.train.update({"steps": 5000, "batch": 8, "rate": 2e-3, "schedule": "cosine"})
@@ -78,11 +81,13 @@ def get_config(variant: str = "full") -> Config:
     if variant == "smoke":
         config.data.update({"size": 16, "validation_count": 2})
         config.network.widths = (8, 8)
+        config.start_from = ""
         config.train.update({"steps": 4, "batch": 2, "epoch": 2, "save_every": 1, "log_every": 1})
         config.report.update({"count": 2, "steps": (0, 2)})
     elif variant == "paper":
         config.network.update({"head": "classes", "trunk": "dilated", "blocks": 6})
         config.network.padding = "reflect"
+        config.start_from = ""
         config.train.update({"rate": 1e-2, "batch": 10, "schedule": "sign_changes"})
     elif variant != "full":
         raise BadInputError(f"variant: wanted full, smoke or paper, got {variant!r}")
@@ -138,6 +143,10 @@ def make(config: Config) -> Experiment:
         of_one = partial(matting.energy, epsilon=weights.epsilon, seed_weight=weights.seed_weight)
         return jax.vmap(of_one)(Seeded(batch.image, batch.seeds), alpha)
 
+    def alphas(image: Array, probabilities: Array) -> Float[Array, "b h w"]:
+        """As the tools draw them, who see a larger picture than the network."""
+        return jax.vmap(ridge.drawn)(probabilities[..., 1], image, image)
+
     def fresh(key: Array) -> Variables:
         shape = (1, data.size, data.size)
         return network.init(key, jnp.zeros((*shape, 3)), jnp.zeros((*shape, 2)), train=False)
@@ -146,12 +155,12 @@ def make(config: Config) -> Experiment:
         probabilities, updates = network.apply(
             variables, batch.image, batch.shown, train=True, mutable=["batch_stats"]
         )
-        values = energies(batch, probabilities[..., 1])
+        values = energies(batch, alphas(batch.image, probabilities))
         return Loss(values, updates, {"energy": values})
 
     def predict(variables: Variables, batch: Example) -> dict[str, Array]:
         probabilities: Any = network.apply(variables, batch.image, batch.shown, train=False)
-        return {"loss": energies(batch, probabilities[..., 1])}
+        return {"loss": energies(batch, alphas(batch.image, probabilities))}
 
     count = min(data.validation_count, len(held_out))
     return Experiment(

@@ -1,18 +1,17 @@
 """The matting energy: in every small window alpha is nearly an affine function of colour."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from energynets.ops import windows
+from energynets.ops import ridge, windows
+from energynets.ops.ridge import Fit, Planes
 from energynets.seeded import Seeded
 
 Scalar = float | Float[Array, ""]
-Planes = list[Array]
 
 
 @functools.partial(jax.jit, static_argnames="radius")
@@ -90,26 +89,21 @@ def smoothness(
         return jnp.zeros((), dtype)
     colours = list(jnp.moveaxis(image.astype(dtype), -1, 0))
     alpha, epsilon = alpha.astype(dtype), jnp.asarray(epsilon, dtype)
-    return _misfit(colours, alpha, epsilon, _fit(colours, alpha, epsilon, radius), radius)
-
-
-class _Fit(NamedTuple):
-    """α_i ≈ α_m + s·(I_i - I_m) + t in each window, m being its middle."""
-
-    slope: Planes  # s: one plane over windows for each channel
-    offset: Array  # t
+    return _misfit(colours, alpha, epsilon, ridge.fit(colours, alpha, epsilon, radius), radius)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
-def _misfit(colours: Planes, alpha: Array, epsilon: Array, fit: _Fit, radius: int) -> Array:
+def _misfit(colours: Planes, alpha: Array, epsilon: Array, fit: Fit, radius: int) -> Array:
     middle = windows.middles(alpha, radius)
     middles = [windows.middles(colour, radius) for colour in colours]
 
     def squared(at):
         there = [at(colour) - own for colour, own in zip(colours, middles, strict=True)]
-        return jnp.square(at(alpha) - middle - fit.offset - _dot(fit.slope, there))
+        return jnp.square(at(alpha) - middle - fit.offset - ridge.dot(fit.slope, there))
 
-    return windows.accumulate(squared, radius).sum() + epsilon * _dot(fit.slope, fit.slope).sum()
+    return (
+        windows.accumulate(squared, radius).sum() + epsilon * ridge.dot(fit.slope, fit.slope).sum()
+    )
 
 
 def _misfit_jvp(radius: int, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
@@ -130,7 +124,7 @@ def _misfit_jvp(radius: int, primals: tuple, tangents: tuple) -> tuple[Array, Ar
 _misfit.defjvp(_misfit_jvp, symbolic_zeros=True)
 
 
-def _derivatives(colours: Planes, alpha: Array, fit: _Fit, radius: int) -> tuple:
+def _derivatives(colours: Planes, alpha: Array, fit: Fit, radius: int) -> tuple:
     """With respect to colours, alpha and epsilon: Σ -2 r_i s, Σ 2 r_i and Σ |s|².
 
     The sums run over windows, and r_i = α_i - s·I_i - t are the residuals in each.
@@ -146,79 +140,8 @@ def _derivatives(colours: Planes, alpha: Array, fit: _Fit, radius: int) -> tuple
     def residuals(at):
         here = [at(plane) for plane in slope]
         there = [colour - at(own) for colour, own in zip(colours, middles, strict=True)]
-        residual = at(inside) * (alpha - at(middle)) - at(offset) - _dot(here, there)
+        residual = at(inside) * (alpha - at(middle)) - at(offset) - ridge.dot(here, there)
         return residual, [plane * residual for plane in here]
 
     of_alpha, of_colours = windows.accumulate(residuals, radius)
-    return [-2 * plane for plane in of_colours], 2 * of_alpha, _dot(fit.slope, fit.slope).sum()
-
-
-def _fit(colours: Planes, alpha: Array, epsilon: Array, radius: int) -> _Fit:
-    """The ridge regression of alpha on colour, (Σ d dᵀ + ε) s = Σ d a with d and a centred."""
-    planes = (*colours, alpha)
-    middles = [windows.middles(plane, radius) for plane in planes]
-
-    def from_the_middle(at):
-        return [at(plane) - middle for plane, middle in zip(planes, middles, strict=True)]
-
-    sums = windows.accumulate(from_the_middle, radius)
-    means = [total / (2 * radius + 1) ** 2 for total in sums]
-
-    def centred(at):
-        return [far - mean for far, mean in zip(from_the_middle(at), means, strict=True)]
-
-    def products(at):
-        *d, a = centred(at)
-        return [[d[i] * d[j] for j in range(i + 1)] for i in range(len(d))], [x * a for x in d]
-
-    gram, moments = windows.accumulate(products, radius)
-    factor = _factor(gram, epsilon)
-    slope = _substitute(factor, moments)
-
-    def remaining(at):
-        *d, a = centred(at)
-        residual = a - _dot(slope, d)
-        return [x * residual for x in d]
-
-    # One refinement from the data itself: the sums of products have rounded away directions in
-    # which colours hardly vary, and the gradient is 20 to 100 times less exact without it.
-    left = [
-        moment - epsilon * s
-        for moment, s in zip(windows.accumulate(remaining, radius), slope, strict=True)
-    ]
-    slope = [s + step for s, step in zip(slope, _substitute(factor, left), strict=True)]
-    *means, mean = means
-    return _Fit(slope, mean - _dot(slope, means))
-
-
-def _dot(left: Planes, right: Planes) -> Array:
-    products = [a * b for a, b in zip(left, right, strict=True)]
-    return sum(products[1:], products[0])
-
-
-def _factor(gram: list[Planes], epsilon: Array) -> tuple[list[Planes], Planes]:
-    """gram + ε = L D Lᵀ for each window, elementwise: L below the diagonal, and D."""
-    lower, pivots = [], []
-    for i, row in enumerate(gram):
-        scaled, below = [], []
-        for j in range(i):
-            scaled.append(row[j] - sum(scaled[k] * lower[j][k] for k in range(j)))
-            below.append(scaled[j] / pivots[j])
-        pivot = row[i] + epsilon - sum(scaled[k] * below[k] for k in range(i))
-        # No pivot is below ε but by rounding, so that this corrects the value alone.
-        pivots.append(pivot + jax.lax.stop_gradient(jnp.maximum(pivot, epsilon) - pivot))
-        lower.append(below)
-    return lower, pivots
-
-
-def _substitute(factor: tuple[list[Planes], Planes], rhs: Planes) -> Planes:
-    lower, pivots = factor
-    size = len(pivots)
-    half = []
-    for i in range(size):
-        half.append(rhs[i] - sum(lower[i][k] * half[k] for k in range(i)))
-    solution = {}
-    for i in reversed(range(size)):
-        known = sum(lower[k][i] * solution[k] for k in range(i + 1, size))
-        solution[i] = half[i] / pivots[i] - known
-    return [solution[i] for i in range(size)]
+    return [-2 * plane for plane in of_colours], 2 * of_alpha, ridge.dot(fit.slope, fit.slope).sum()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,6 +15,7 @@ from energynets.interface.descent import Problem, shrunk
 from energynets.interface.networks import Network, named, predicted
 from energynets.interface.records import Matte, unbatched
 from energynets.interface.solving import STEPS, Answer, Method, Task, gap, refuse_unknown, solve
+from energynets.ops import ridge
 from energynets.seeded import Seeded
 from energynets.solvers import matting as solver
 
@@ -86,6 +88,9 @@ def matte(
     return unbatched(records, pictures.one)
 
 
+_drawn = jax.jit(ridge.drawn)
+
+
 def _task(
     picture: np.ndarray,
     planes: np.ndarray,
@@ -105,7 +110,11 @@ def _task(
         return Problem(solver.stencil(small, **weights), rhs)
 
     def predict() -> np.ndarray:
+        """Drawn on the full picture, and what the trimap knows put in."""
         assert network is not None
-        return predicted(network, picture, planes)[..., -1:]  # of background and foreground
+        answer = predicted(network, picture, planes)[..., -1]  # of background and foreground
+        small = jnp.asarray(shrunk(picture, answer.shape))
+        alpha = _drawn(jnp.asarray(answer), small, jnp.asarray(picture))
+        return np.where(planes.any(-1), planes[..., 1], np.asarray(alpha))[..., None]
 
     return Task(shape, problem, None, None if network is None else predict)

@@ -9,6 +9,7 @@ from energynets import pretrained
 from energynets.energies import matting as energies
 from energynets.errors import BadInputError
 from energynets.networks import build
+from energynets.ops import ridge
 from energynets.seeded import Seeded
 from energynets.training.main import train_and_report
 from experiments import matting
@@ -59,7 +60,8 @@ def test_examples_are_one_side_against_the_others_and_the_loss_is_the_energy():
     batch = jax.tree.map(lambda a: a[None], example)
     loss = experiment.loss(variables, batch, jax.random.key(0))
     network = build.of(config.network, 2)
-    alpha = network.apply(variables, batch.image, batch.shown, train=False)[0, ..., 1]
+    answer = network.apply(variables, batch.image, batch.shown, train=False)[0, ..., 1]
+    alpha = ridge.drawn(answer, example.image, example.image)
     expected = energies.energy(Seeded(example.image, example.seeds), alpha)
     np.testing.assert_allclose(loss.values[0], expected, rtol=1e-5)
 
