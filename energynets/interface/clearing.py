@@ -12,12 +12,13 @@ from energynets.energies import dehazing
 from energynets.energies.dehazing import Hazy
 from energynets.errors import BadInputError
 from energynets.interface import inputs
-from energynets.interface.descent import Problem, shrunk
 from energynets.interface.networks import Network, named, predicted
 from energynets.interface.records import Dehazing, unbatched
+from energynets.interface.resizing import shrunk
 from energynets.interface.solving import STEPS, Answer, Method, Task, gap, refuse_unknown, solve
 from energynets.metrics.restoration import stretch as stretched
 from energynets.solvers import dehazing as solver
+from energynets.solvers.coarse_to_fine import Problem
 
 WAYS = ("brightest", "maximum", "mean")
 

@@ -11,13 +11,14 @@ from energynets.data import trimaps
 from energynets.energies import matting
 from energynets.errors import BadInputError
 from energynets.interface import inputs
-from energynets.interface.descent import Problem, shrunk
 from energynets.interface.networks import Network, named, predicted
 from energynets.interface.records import Matte, unbatched
+from energynets.interface.resizing import shrunk
 from energynets.interface.solving import STEPS, Answer, Method, Task, gap, refuse_unknown, solve
 from energynets.ops import ridge
 from energynets.seeded import Seeded
 from energynets.solvers import matting as solver
+from energynets.solvers.coarse_to_fine import Problem, Size
 
 
 def matte(
@@ -109,12 +110,17 @@ def _task(
         rhs = weights["seed_weight"] * small.seeds[..., 1:]
         return Problem(solver.stencil(small, **weights), rhs)
 
-    def predict() -> np.ndarray:
-        """Drawn on the full picture, and what the trimap knows put in."""
-        assert network is not None
-        answer = predicted(network, picture, planes)[..., -1]  # of background and foreground
-        small = jnp.asarray(shrunk(picture, answer.shape))
-        alpha = _drawn(jnp.asarray(answer), small, jnp.asarray(picture))
-        return np.where(planes.any(-1), planes[..., 1], np.asarray(alpha))[..., None]
+    def enlarge(value: np.ndarray | jax.Array, size: Size) -> np.ndarray | jax.Array:
+        """Drawn on the picture at that size, and what the trimap knows put in."""
+        if value.shape[:2] == size:
+            return value
+        small, large = (jnp.asarray(shrunk(picture, at)) for at in (value.shape[:2], size))
+        alpha = _drawn(jnp.asarray(value[..., 0]), small, large)
+        known = shrunk(planes, size)
+        return jnp.where(known.sum(-1) > 0.999, known[..., 1], alpha)[..., None]
 
-    return Task(shape, problem, None, None if network is None else predict)
+    def predict() -> np.ndarray:
+        assert network is not None
+        return predicted(network, picture, planes)[..., -1:]  # of background and foreground
+
+    return Task(shape, problem, None, None if network is None else predict, enlarge)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from energynets.errors import BadInputError
-from energynets.interface.descent import shrunk
+from energynets.interface.resizing import shrunk
 
 # What the shipped networks were trained at: pictures with more pixels are shrunk to this square.
 SIDE = 128

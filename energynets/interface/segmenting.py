@@ -1,6 +1,5 @@
 """`energynets.segment`: labels spread from seeds by the random-walker energy."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,13 @@ import numpy as np
 from energynets.energies import random_walker
 from energynets.errors import BadInputError
 from energynets.interface import inputs
-from energynets.interface.descent import Problem, shrunk
 from energynets.interface.networks import Network, named, predicted
 from energynets.interface.records import Segmentation, unbatched
+from energynets.interface.resizing import enlarged, shrunk
 from energynets.interface.solving import STEPS, Method, Task, gap, refuse_unknown, solve
 from energynets.seeded import Seeded
 from energynets.solvers import random_walker as solver
+from energynets.solvers.coarse_to_fine import Problem
 
 
 def segment(
@@ -113,8 +113,13 @@ def _task(
     def direct():
         return solver.solve(Seeded(jnp.asarray(picture), jnp.asarray(planes)), **weights)
 
-    predict = None if network is None else partial(predicted, network, picture, planes)
-    return Task(shape, problem, direct, predict)
+    def predict() -> np.ndarray:
+        assert network is not None
+        # At full size: from there on steps are few, and sizes between would take longer.
+        return enlarged(predicted(network, picture, planes), shape)
+
+    cold = np.zeros(planes.shape, np.float32)
+    return Task(shape, problem, direct, None if network is None else predict, cold=cold)
 
 
 def _refuse_negative(**numbers: float) -> None:

@@ -9,22 +9,21 @@ import numpy as np
 from jaxtyping import Float
 
 from energynets.errors import BadInputError
-from energynets.interface.descent import Problem, cascade, enlarged, improve
+from energynets.interface.resizing import enlarged
+from energynets.solvers.coarse_to_fine import Enlarge, Problem, Size, cascade, improve
+from energynets.solvers.iterative import Result
 from energynets.solvers.solution import Solution
 
 Method = Literal["exact", "network", "polish"]
 METHODS: tuple[Method, ...] = ("exact", "network", "polish")
 STEPS = 100  # of polish, unless told otherwise
-BETWEEN = 20  # steps at each coarser size, before an exact solution
+BETWEEN = 20  # steps at each size between the coarsest and the full one
 TOL = float(np.finfo(np.float32).eps ** (2 / 3))  # 2e-5, as that of the direct solvers
 
-# Pictures above this many pixels are not solved directly but step by step, until the recurrence of
-# conjugate gradients has come down to `SETTLED`, or until so many steps are made.
-DIRECT_PIXELS = 256 * 256
-SETTLED = 1e-7
+# Without a direct solver steps are made until residual and movement have come down to `SETTLED`,
+# or until they are so many.
+SETTLED = 2e-6
 MOST_STEPS = 2000
-# The network starts the polish of pictures up to so many pixels; larger ones are solved coarsely.
-NETWORK_PIXELS = 512 * 512
 
 
 class Task(NamedTuple):
@@ -32,14 +31,18 @@ class Task(NamedTuple):
 
     shape: (H, W).
     problem: the quadratic problem at a size (H, W), that of the full picture or a smaller one.
-    direct: the exact minimum, for pictures of up to `DIRECT_PIXELS`.
+    direct: the exact minimum; None if it is to be found from coarse to fine.
     predict: the network's answer, at a size of its own, h×w×K; None where there is no network.
+    enlarge: an answer brought to a larger size.
+    cold: where polish begins that has neither network nor start; the coarsest size if None.
     """
 
-    shape: tuple[int, int]
-    problem: Callable[[tuple[int, int]], Problem]
+    shape: Size
+    problem: Callable[[Size], Problem]
     direct: Callable[[], Solution] | None
     predict: Callable[[], Float[np.ndarray, "m n k"]] | None
+    enlarge: Enlarge = enlarged
+    cold: Float[np.ndarray, "h w k"] | None = None
 
 
 class Answer(NamedTuple):
@@ -64,43 +67,50 @@ def solve(
 ) -> Answer:
     """The answer by `method`.
 
-    - "exact": directly, or step by step where the picture is larger than `DIRECT_PIXELS` or there
-      is no direct solver (`converged` says whether `MOST_STEPS` were enough).
-    - "network": the network's answer at its own size, enlarged.
-    - "polish": `steps` steps from `start`; without one from the network's answer, or for pictures
-      above `NETWORK_PIXELS`, and where there is no network, from the coarse solution, at all sizes
-      between as well.
+    - "exact": directly, or where there is no direct solver from coarse to fine in at
+      most `MOST_STEPS` steps.
+    - "network": the network's answer, enlarged.
+    - "polish": `steps` steps at full size, from `start`, the network's answer, or from what is
+      coarse; `BETWEEN` steps at each size between.
 
     Raises:
         BadInputError: if the network is asked for and there is none.
     """
     if method == "exact":
-        if task.direct is not None and task.shape[0] * task.shape[1] <= DIRECT_PIXELS:
-            found = task.direct()
-            value = np.asarray(found.value)
-            value = value[..., None] if value.ndim == 2 else value
-            return Answer(value, float(found.residual), bool(found.converged), int(found.steps))
-        kept = {"steps": MOST_STEPS, "at_least": BETWEEN, "tol": SETTLED}
-        return _answer(cascade(task.problem, task.shape, **kept))
+        if task.direct is not None:
+            return _answer(task.direct())
+        return _answer(_cascade(task, None, steps=MOST_STEPS, tol=SETTLED))
     if method == "network":
         if task.predict is None:
             raise BadInputError("method: wanted exact or polish, since no network is shipped yet")
-        value = enlarged(task.predict(), task.shape)
-        return _answer(_stepped(task, value, 0))
-    if start is not None:
-        return _answer(_stepped(task, start, steps))
-    if task.predict is not None and task.shape[0] * task.shape[1] <= NETWORK_PIXELS:
-        start = task.predict()
-    return _answer(cascade(task.problem, task.shape, steps=steps, start=start))
+        value = jnp.asarray(task.enlarge(task.predict(), task.shape))
+        return _answer(improve(task.problem(task.shape), value, jnp.int32(0), jnp.asarray(0.0)))
+    if start is None:
+        start = task.cold if task.predict is None else task.predict()
+    return _answer(_cascade(task, start, steps=steps))
 
 
-def _stepped(task: Task, value: np.ndarray, steps: int):
-    return improve(task.problem(task.shape), jnp.asarray(value), jnp.int32(steps), jnp.asarray(0.0))
+def _cascade(task: Task, start: np.ndarray | None, *, steps: int, tol: float = 0.0) -> Result:
+    return cascade(
+        task.problem,
+        task.shape,
+        enlarge=task.enlarge,
+        steps=steps,
+        between=BETWEEN,
+        start=start,
+        tol=tol,
+    )
 
 
-def _answer(improved) -> Answer:
-    value, residual, settled, steps = jax.device_get(improved)
-    return Answer(value, float(residual), bool(settled and residual <= TOL), int(steps))
+def _answer(found: Solution | Result) -> Answer:
+    """Stepped solutions aim at `SETTLED`, which rounding may not allow, and are held to `TOL`."""
+    found = jax.device_get(found)
+    value = found.value[..., None] if found.value.ndim == 2 else found.value
+    if isinstance(found, Result):
+        converged = max(found.residual, found.movement) <= TOL
+    else:
+        converged = found.converged
+    return Answer(value, float(found.residual), bool(converged), int(found.steps))
 
 
 def gap(energy: float, least: float) -> float:

@@ -16,7 +16,7 @@ Operator = Callable[[Array], Array]
 # The residual is computed anew from the solution whenever rᵀBr has fallen by this factor.
 _REPLACE = 1e-4
 # Without a fall of rᵀBr by half over so many steps, rounding is all that is left.
-_PATIENCE = 30
+PATIENCE = 30
 # A column's movement is what it moved in so many steps …
 _WINDOW = 5
 # … or, if that is less, this many times what B would still change.
@@ -65,6 +65,7 @@ def conjugate_gradients(
     start: Float[Array, "h w *k"] | None = None,
     tol: Scalar,
     max_steps: int | Int[Array, ""],
+    patience: int = PATIENCE,
 ) -> Result:
     """A u = rhs for a symmetric positive definite A, each trailing column on its own.
 
@@ -87,6 +88,7 @@ def conjugate_gradients(
         start: where to begin; 0 if None.
         tol: largest residual and movement, in the units of the solution.
         max_steps: at least 0, traced.
+        patience: steps after which it ends, unless rᵀBr has fallen by half.
     """
     columns = rhs.shape[2:]
     scale = jnp.where(diagonal > 0, diagonal, 1).reshape(diagonal.shape + (1,) * len(columns))
@@ -118,7 +120,7 @@ def conjugate_gradients(
         since = jnp.where(size < state.best / 2, 0, state.since + 1)
         # False where anything is NaN.
         goes = state.active & ~enough & (size > tiny) & (size < jnp.inf)
-        goes &= (state.steps < max_steps) & (since < _PATIENCE)
+        goes &= (state.steps < max_steps) & (since < patience)
 
         conjugate = (size - dot(state.before, moved)) / jnp.where(state.size > 0, state.size, 1)
         direction = moved + jnp.maximum(conjugate, 0) * state.direction
