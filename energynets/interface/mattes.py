@@ -112,9 +112,10 @@ def _task(
 
     def enlarge(value: np.ndarray | jax.Array, size: Size) -> np.ndarray | jax.Array:
         """Drawn on the picture at that size, and what the trimap knows put in."""
-        if value.shape[:2] == size:
+        height, width = value.shape[:2]
+        if (height, width) == size:
             return value
-        small, large = (jnp.asarray(shrunk(picture, at)) for at in (value.shape[:2], size))
+        small, large = (jnp.asarray(shrunk(picture, at)) for at in ((height, width), size))
         alpha = _drawn(jnp.asarray(value[..., 0]), small, large)
         known = shrunk(planes, size)
         return jnp.where(known.sum(-1) > 0.999, known[..., 1], alpha)[..., None]

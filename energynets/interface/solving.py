@@ -105,7 +105,8 @@ def _cascade(task: Task, start: np.ndarray | None, *, steps: int, tol: float = 0
 def _answer(found: Solution | Result) -> Answer:
     """Stepped solutions aim at `SETTLED`, which rounding may not allow, and are held to `TOL`."""
     found = jax.device_get(found)
-    value = found.value[..., None] if found.value.ndim == 2 else found.value
+    value = np.asarray(found.value)
+    value = value[..., None] if value.ndim == 2 else value
     if isinstance(found, Result):
         converged = max(found.residual, found.movement) <= TOL
     else:
