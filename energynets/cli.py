@@ -68,7 +68,14 @@ def parser() -> argparse.ArgumentParser:
         help="brightest, maximum, mean, or its colour as R,G,B in [0, 1] (brightest)",
     )
     dehaze.add_argument(
-        "--omega", type=float, default=0.95, help="share of the haze that is taken away (0.95)"
+        "--omega", type=float, default=0.9, help="share of the veil that is taken away (0.9)"
+    )
+    dehaze.add_argument(
+        "--excess",
+        type=float,
+        default=0.5,
+        help="share of what is brighter than the veil everywhere (0.5); 0.95 with --omega 0.95: "
+        "the papers' dark channel",
     )
     dehaze.add_argument(
         "--stretch", action="store_true", help="stretch the extremes to black and white"

@@ -100,8 +100,9 @@ def add_haze(clear: Picture, random: np.random.Generator) -> Picture:
     """t J + (1 - t) A with t = exp(-β d): a smooth depth d that is made up, not measured.
 
     d is the sum of a ramp in a random direction that mostly grows upwards, as in open country, and
-    of smooth noise, both in [0, 1]; β lies between 0.4 and 1.8. A is a grey between 0.65 and 1
-    whose channels differ by up to 0.04 from it.
+    of smooth noise, both in [0, 1], and begins at a distance of up to 0.6 from the camera, as in
+    rooms and in fog; β lies between 0.4 and 1.8. A is a grey between 0.65 and 1 whose channels
+    differ by up to 0.04 from it.
     """
     height, width = clear.shape[:2]
     angle = random.normal(0, 0.5)
@@ -112,6 +113,8 @@ def add_haze(clear: Picture, random: np.random.Generator) -> Picture:
     cells = Image.fromarray(random.random((4, 4)).astype(np.float32))
     noise = np.asarray(cells.resize((width, height), Image.Resampling.BICUBIC))
     depth = np.clip(0.65 * ramp + 0.35 * noise, 0, 1)
+    nearest = random.uniform(0, 0.6)
+    depth = nearest + (1 - nearest) * depth
     t = np.exp(-random.uniform(0.4, 1.8) * depth)[..., None]
     air = np.clip(random.uniform(0.65, 1) + random.uniform(-0.04, 0.04, 3), 0, 1)
     return (t * clear + (1 - t) * air).astype(np.float32)

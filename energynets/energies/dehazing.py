@@ -128,6 +128,42 @@ def coarse_transmission(
     return 1 - omega * dark_channel(image / jnp.maximum(air, LEAST_AIRLIGHT), radius=radius)
 
 
+@functools.partial(jax.jit, static_argnames=("radius", "share"))
+def veil_transmission(
+    image: Float[Array, "h w c"],
+    air: Float[Array, " c"],
+    *,
+    omega: Scalar = 0.9,
+    excess: Scalar = 0.5,
+    share: float = 0.05,
+    radius: int = 7,
+) -> Float[Array, "h w"]:
+    """t̃ = 1 - ω v - ω' (d - v), with d = dark(I / A) and v the quantile of d at `share`.
+
+    v is the veil that lies before the whole picture, since even its darkest parts have it: of that
+    the share ω is taken away. What a patch has beyond it may be more haze or something bright, a
+    wall or the sky, and the dark channel cannot tell which: of that only the share ω' is. With
+    ω' = ω it is `coarse_transmission`. Not clipped. Ours, not of the papers.
+
+    Args:
+        image: H×W×C in [0, 1].
+        air: A, one value a channel.
+        omega: ω, in [0, 1].
+        excess: ω', in [0, 1].
+        share: of the pixels that have less than the veil, in [0, 1]; static.
+        radius: of the patches, static; see `dark_channel`.
+
+    Raises:
+        ValueError: if the airlight has not one value a channel, or for another share.
+    """
+    _one_a_channel(image, air)
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be from 0 to 1, got {share}")
+    dark = dark_channel(image / jnp.maximum(air, LEAST_AIRLIGHT), radius=radius)
+    veil = jnp.quantile(dark, share)
+    return 1 - omega * veil - excess * (dark - veil)
+
+
 @functools.partial(jax.jit, static_argnames="radius")
 def energy(
     inputs: Hazy,

@@ -7,20 +7,27 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from energynets.energies import dehazing
 from energynets.energies.dehazing import Hazy
 from energynets.errors import BadInputError
 from energynets.interface import inputs
-from energynets.interface.networks import Network, named, predicted
+from energynets.interface.networks import SIDE, Network, named
 from energynets.interface.records import Dehazing, unbatched
 from energynets.interface.resizing import shrunk
 from energynets.interface.solving import STEPS, Answer, Method, Task, gap, refuse_unknown, solve
 from energynets.metrics.restoration import stretch as stretched
+from energynets.ops import ridge
 from energynets.solvers import dehazing as solver
-from energynets.solvers.coarse_to_fine import Problem
+from energynets.solvers.coarse_to_fine import Problem, Size
 
 WAYS = ("brightest", "maximum", "mean")
+
+# Pictures up to so many pixels are solved directly where steps do not suffice.
+DIRECT_PIXELS = 256 * 256
+# Of the fit by which an answer is drawn at a larger size: that of least energy on real haze.
+DRAWN = 1e-4
 
 
 def dehaze(
@@ -29,7 +36,8 @@ def dehaze(
     method: Method = "exact",
     steps: int = STEPS,
     airlight: Literal["brightest", "maximum", "mean"] | Any = "brightest",
-    omega: float = 0.95,
+    omega: float = 0.9,
+    excess: float = 0.5,
     patch: int = 15,
     data_weight: float = 1e-4,
     epsilon: float = 1e-6,
@@ -47,13 +55,16 @@ def dehaze(
         steps: of polish.
         airlight: how it is estimated, see `energies.dehazing.airlight`; or itself, one value in
             [0, 1] for each channel.
-        omega: how much of the haze is taken away, in [0, 1].
+        omega: share of the veil before the whole picture that is taken away, in [0, 1].
+        excess: share of what patches have beyond it, which may be haze or something bright, in
+            [0, 1]; see `energies.dehazing.veil_transmission`. The papers' dark channel prior is
+            omega=0.95 and excess=0.95: it darkens skies and white walls.
         patch: side of the dark channel's patches in pixels, odd.
         data_weight, epsilon: of the energy.
         least: the transmission below which nothing is divided, in (0, 1].
         stretch: stretch the result's extremes to 0 and 1 instead of clipping it.
-        network: weights by name or file, or a function of a batch of pictures that gives
-            transmissions; the shipped ones if None.
+        network: weights by name or file, or a function of a batch of pictures and of their
+            coarse transmissions that gives transmissions; the shipped ones if None.
         start: transmission (B×)H×W for polish to begin with, such as that of the frame before.
         optimality: solve exactly as well, and tell the `gap`.
 
@@ -63,6 +74,7 @@ def dehaze(
     refuse_unknown(method, steps)
     for name, number, low, high in (
         ("omega", omega, 0.0, 1.0),
+        ("excess", excess, 0.0, 1.0),
         ("data_weight", data_weight, 1e-12, 1e12),
         ("epsilon", epsilon, 1e-12, 1e12),
         ("least", least, 1e-3, 1.0),
@@ -81,7 +93,9 @@ def dehaze(
     for index, picture in enumerate(pictures.values):
         hazy = jnp.asarray(picture)
         air = _airlight(hazy, airlight, int(patch) // 2)
-        coarse = dehazing.coarse_transmission(hazy, air, omega=omega, radius=int(patch) // 2)
+        coarse = dehazing.veil_transmission(
+            hazy, air, omega=omega, excess=excess, radius=int(patch) // 2
+        )
         problem = Hazy(hazy, coarse)
 
         def energy_of(answer: Answer, problem=problem) -> float:
@@ -90,6 +104,8 @@ def dehaze(
 
         task = _task(picture, np.asarray(coarse), weights, net)
         answer = solve(task, method, steps, None if begin is None else begin[index])
+        if method == "exact" and not answer.converged:
+            answer = _insisted(problem, weights, answer)
         energy = energy_of(answer)
         transmission = np.clip(answer.value[..., 0], 0, 1).astype(np.float32)
         above = None
@@ -145,5 +161,52 @@ def _task(
         matrix = solver.stencil(small, data_weight=weight, epsilon=weights["epsilon"])
         return Problem(matrix, weight * guess)
 
-    predict = None if network is None else partial(predicted, network, picture)
-    return Task(shape, problem, None, predict)
+    def enlarge(value: np.ndarray | jax.Array, size: Size) -> np.ndarray | jax.Array:
+        """Drawn on the picture at that size."""
+        height, width = value.shape[:2]
+        if (height, width) == size:
+            return value
+        small, large = (jnp.asarray(shrunk(picture, at)) for at in ((height, width), size))
+        return _drawn(jnp.asarray(value[..., 0]), small, large)[..., None]
+
+    def predict() -> np.ndarray:
+        assert network is not None
+        return predicted(network, picture, coarse)[..., None]
+
+    return Task(shape, problem, None, None if network is None else predict, enlarge)
+
+
+_drawn = jax.jit(partial(ridge.drawn, epsilon=DRAWN))
+
+
+def predicted(
+    network: Network, picture: Float[np.ndarray, "h w c"], coarse: Float[np.ndarray, "h w"]
+) -> Float[np.ndarray, "m n"]:
+    """The network's transmission at the size that it sees: the picture's, or `SIDE` × `SIDE`.
+
+    Raises:
+        BadInputError: if the picture has neither 1 nor 3 channels.
+    """
+    if picture.shape[-1] not in (1, 3):
+        raise BadInputError(
+            f"image: wanted 1 or 3 channels for the network, got {picture.shape[-1]}"
+        )
+    height, width = coarse.shape
+    size = (height, width) if height * width <= SIDE**2 else (SIDE, SIDE)
+    small = np.broadcast_to(shrunk(picture, size), (*size, 3))
+    seen = small, shrunk(coarse[..., None], size)[..., 0]
+    return np.asarray(network(*(jnp.asarray(a, jnp.float32)[None] for a in seen))[0])
+
+
+def _insisted(problem: Hazy, weights: dict[str, float], answer: Answer) -> Answer:
+    """`solvers.dehazing.solve`, where it fits and converges; else the answer that there is.
+
+    Asked second, because its programs take some tens of seconds to compile for each size.
+    """
+    if problem.coarse.size > DIRECT_PIXELS:
+        return answer
+    found = solver.solve(problem, **weights)
+    if not found.converged:
+        return answer
+    steps = answer.steps + int(found.steps)
+    return Answer(np.asarray(found.value)[..., None], float(found.residual), True, steps)

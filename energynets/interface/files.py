@@ -274,6 +274,7 @@ def _dehaze(job: Job, image: np.ndarray, chosen: Namespace, state: State | None)
         image,
         airlight=chosen.airlight,
         omega=chosen.omega,
+        excess=chosen.excess,
         stretch=chosen.stretch,
         **_options(chosen, state, (image.shape,)),
     )

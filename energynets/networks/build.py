@@ -11,7 +11,7 @@ from energynets.networks.dilated import Dilated
 from energynets.networks.labels import Classes, PerLabel
 from energynets.networks.propagation import Propagation
 from energynets.networks.pyramid import Pyramid
-from energynets.networks.transmission import Transmission
+from energynets.networks.transmission import Refinement, Transmission
 
 DEFAULTS = {
     "head": "per_label",  # or classes
@@ -83,9 +83,13 @@ def transmission(settings: Mapping[str, Any]) -> Transmission:
 
 
 def of(settings: Mapping[str, Any], classes: int) -> Any:
-    """The network that weights or a config belong to: `transmission` if its head says so."""
+    """The network that weights or a config belong to, by its head: `transmission`, `refinement`
+    (of a coarse transmission that it is given), or one of `seeded`."""
     if settings["head"] == "transmission":
         return transmission(settings)
+    if settings["head"] == "refinement":
+        _one_of(settings, "trunk", "pyramid")
+        return Refinement(_widths(settings), _dtype(settings))
     return seeded(settings, classes)
 
 

@@ -103,6 +103,31 @@ def test_coarse_transmission_is_its_formula_in_float64(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_of_the_veil_and_of_what_is_beyond_it_different_shares_are_taken(kind):
+    image, air = picture(kind), np.array([0.9, 0.7, 0.5])
+    dark = slow_dark_channel(image.astype(np.float64) / air, 2)
+    veil = np.quantile(dark, 0.1)
+    expected = 1 - 0.9 * veil - 0.5 * (dark - veil)
+    options = {"share": 0.1, "radius": 2}
+    found = dehazing.veil_transmission(image, air, omega=0.9, excess=0.5, **options)
+    np.testing.assert_allclose(found, expected, atol=5e-7)  # rounding of float32
+    papers = dehazing.coarse_transmission(image, air, omega=0.7, radius=2)
+    alike = dehazing.veil_transmission(image, air, omega=0.7, excess=0.7, **options)
+    np.testing.assert_allclose(alike, papers, atol=5e-7)
+
+
+def test_haze_of_one_thickness_is_found_though_nothing_in_the_picture_is_black():
+    # Every patch but one has something bright, which the dark channel takes for haze.
+    clear = np.full((*SHAPE, 3), 0.6, np.float32)
+    clear[:3] = 0
+    hazy, air = 0.5 * clear + 0.5, np.ones(3, np.float32)
+    t = dehazing.veil_transmission(hazy, air, omega=1.0, excess=0.0, share=0.1, radius=1)
+    np.testing.assert_allclose(t, 0.5, atol=1e-6)
+    np.testing.assert_allclose(dehazing.recovery(hazy, t, air), clear, atol=1e-6)
+    assert np.ptp(dehazing.coarse_transmission(hazy, air, omega=1.0, radius=1)) > 0.2
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_energy_is_the_sum_over_pairs_and_the_squared_distance(kind):
     image = picture(kind)
     random = np.random.default_rng(3)
@@ -205,6 +230,10 @@ def test_what_does_not_fit_is_refused():
         dehazing.airlight(image, plane, share=0.0)
     with pytest.raises(ValueError, match="one value a channel"):
         dehazing.coarse_transmission(image, np.zeros(4))
+    with pytest.raises(ValueError, match="one value a channel"):
+        dehazing.veil_transmission(image, np.zeros(4))
+    with pytest.raises(ValueError, match="share must be from 0 to 1, got 5"):
+        dehazing.veil_transmission(image, air, share=5)
     with pytest.raises(ValueError, match="one value a channel"):
         dehazing.recovery(image, plane, np.zeros(1))
     with pytest.raises(ValueError, match="must agree"):

@@ -3,11 +3,13 @@ import pytest
 import scipy.sparse as sparse
 import scipy.sparse.linalg as sla
 import skimage.data
+from PIL import Image
 from scipy import ndimage
 
 import energynets
 from energynets.energies import dehazing
 from energynets.energies.dehazing import Hazy
+from energynets.interface import clearing, solving
 from energynets.metrics import restoration
 
 CLEAR = skimage.data.coffee()[100:140, 200:244] / 255
@@ -34,9 +36,16 @@ def sparse_solution(image, coarse, weight, epsilon):
     return solution.reshape(height, width)
 
 
-def test_the_exact_transmission_is_that_of_a_sparse_direct_solve():
-    found = energynets.dehaze(HAZY, airlight=AIR, patch=5)
-    coarse = dehazing.coarse_transmission(HAZY, AIR.astype(np.float32), radius=2)
+PAPER = {"omega": 0.95, "excess": 0.95}
+
+
+@pytest.mark.parametrize("options", [{}, PAPER])
+def test_the_exact_transmission_is_that_of_a_sparse_direct_solve(options):
+    found = energynets.dehaze(HAZY, airlight=AIR, patch=5, **options)
+    air = AIR.astype(np.float32)
+    coarse = dehazing.veil_transmission(HAZY, air, radius=2)
+    if options:
+        coarse = dehazing.coarse_transmission(HAZY, air, radius=2)
     expected = sparse_solution(HAZY, np.asarray(coarse), 1e-4, 1e-6)
     np.testing.assert_allclose(found.transmission, np.clip(expected, 0, 1), atol=2e-3)
     least = float(dehazing.energy(Hazy(HAZY, coarse), expected.astype(np.float32)))
@@ -48,7 +57,7 @@ def test_the_exact_transmission_is_that_of_a_sparse_direct_solve():
 def test_haze_is_taken_away():
     found = energynets.dehaze(HAZY, airlight=AIR, patch=5)
     assert restoration.psnr(found.image, CLEAR) > restoration.psnr(HAZY, CLEAR) + 3
-    less = energynets.dehaze(HAZY, airlight=AIR, patch=5, omega=0.0)
+    less = energynets.dehaze(HAZY, airlight=AIR, patch=5, omega=0.0, excess=0.0)
     np.testing.assert_allclose(less.image, HAZY, atol=1e-2)
 
 
@@ -61,6 +70,47 @@ def test_more_steps_of_polish_come_closer():
     start = exact.transmission
     begun = energynets.dehaze(HAZY, method="polish", steps=1, patch=5, start=start)
     assert begun.energy < energies[1]
+
+
+def test_where_its_steps_do_not_suffice_the_direct_solver_takes_over(monkeypatch):
+    small, steps = HAZY[:13, :17], 3
+    monkeypatch.setattr(solving, "MOST_STEPS", steps)
+    found = energynets.dehaze(small, airlight=AIR, patch=5)
+    assert found.converged and found.steps > steps
+    coarse = dehazing.veil_transmission(small, AIR.astype(np.float32), radius=2)
+    expected = sparse_solution(small, np.asarray(coarse), 1e-4, 1e-6)
+    np.testing.assert_allclose(found.transmission, np.clip(expected, 0, 1), atol=2e-3)
+    monkeypatch.setattr(clearing, "DIRECT_PIXELS", 13 * 17 - 1)
+    unfinished = energynets.dehaze(small, airlight=AIR, patch=5)
+    assert not unfinished.converged and unfinished.steps == steps
+
+
+def affine(pictures, coarse):
+    """A network whose answer is an affine function of the colours that it is given."""
+    assert pictures.shape[:-1] == coarse.shape
+    return 0.2 + 0.5 * pictures[..., 0] + 0.1 * pictures[..., 2]
+
+
+def test_what_the_network_says_of_a_small_picture_is_drawn_on_the_large_one():
+    found = energynets.dehaze(HAZY, method="network", network=affine)
+    np.testing.assert_allclose(found.transmission, affine(HAZY, HAZY[..., 0]), atol=1e-6)
+    large = np.asarray(Image.fromarray(np.uint8(HAZY * 255)).resize((150, 120))) / np.float32(255)
+    seen = []
+    drawn = energynets.dehaze(
+        large, method="network", network=lambda *a: (seen.append(a), affine(*a))[1]
+    )
+    assert seen[0][0].shape == (1, 128, 128, 3) and seen[0][1].shape == (1, 128, 128)
+    # Slopes are a little less steep, by the ε of the fit.
+    np.testing.assert_allclose(drawn.transmission, affine(large, large[..., 0]), atol=0.05)
+    from_there = energynets.dehaze(large, method="polish", network=affine, steps=3)
+    assert from_there.energy < drawn.energy
+
+
+def test_the_network_of_the_package_needs_three_channels_or_one():
+    grey = energynets.dehaze(HAZY[..., :1], method="network", network=affine)
+    assert grey.transmission.shape == HAZY.shape[:2]
+    with pytest.raises(energynets.BadInputError, match="wanted 1 or 3 channels for the network"):
+        energynets.dehaze(HAZY[..., :2], method="network", network=affine)
 
 
 @pytest.mark.parametrize("way", ["brightest", "maximum", "mean"])
@@ -109,6 +159,7 @@ def test_an_airlight_of_zero_leaves_the_picture_within_0_and_1():
         ({"airlight": (0.5, 0.5)}, "airlight: wanted 3 values"),
         ({"airlight": (0.5, 0.5, 2)}, "airlight: wanted 3 values"),
         ({"omega": 1.5}, "omega: wanted a number from 0 to 1"),
+        ({"excess": -0.1}, "excess: wanted a number from 0 to 1"),
         ({"omega": np.nan}, "omega: wanted a number from 0 to 1"),
         ({"patch": 4}, "patch: wanted an odd number"),
         ({"data_weight": 0.0}, "data_weight: wanted a number"),
