@@ -247,7 +247,7 @@ def report(
             pair = pairs[index]
             begin = cold_start(pair.hazy, loss, wanted.patch) if start == "coarse" else None
             of = clear(pair.hazy, method="polish", steps=steps, start=begin)
-            return {"energy": of.energy, **scored(whole(pair, of), pair)}
+            return {"energy": float(of.energy), **scored(whole(pair, of), pair)}
 
         return measure
 
