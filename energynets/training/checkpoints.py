@@ -1,8 +1,11 @@
 """Checkpoints by orbax: the latest, the best, and one every so many epochs."""
 
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +111,13 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> tuple[Tree
     """
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
-        kept = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract), schedule=ocp.args.JsonRestore()
-            ),
-        )
+        with _late_reads_silent():
+            kept = manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract), schedule=ocp.args.JsonRestore()
+                ),
+            )
         schedule = {k: float.fromhex(v) for k, v in kept["schedule"].items()}
     except Exception as error:  # whatever orbax and tensorstore make of damaged files
         raise BadInputError(
@@ -122,6 +126,25 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> tuple[Tree
             f"{_before(manager, step)}"
         ) from None
     return kept["state"], schedule
+
+
+@contextmanager
+def _late_reads_silent() -> Iterator[None]:
+    """After the first failed read, tensorstore's threads report the others to a closed loop."""
+    told_before = sys.unraisablehook
+
+    def told(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            told_before(unraisable)
+
+    sys.unraisablehook = told
+    try:
+        yield
+    except Exception:
+        time.sleep(0.5)  # for the others: the state is a few MB
+        raise
+    finally:
+        sys.unraisablehook = told_before
 
 
 def _first_words(error: Exception) -> str:

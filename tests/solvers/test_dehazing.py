@@ -26,6 +26,7 @@ def example(dtype, height=SHAPE[0], width=SHAPE[1]):
 def reference(inputs, *, data_weight, epsilon):
     """(L + λ)⁻¹ λ t̃, L from the residual of each window's ridge regression, by SuperLU."""
     image, coarse = (np.asarray(leaf, np.float64) for leaf in inputs)
+    data_weight, epsilon = float(data_weight), float(epsilon)
     height, width = coarse.shape
     number = np.arange(coarse.size).reshape(height, width)
     matrix = scipy.sparse.lil_array((coarse.size, coarse.size))
