@@ -22,7 +22,8 @@ class Labelling(NamedTuple):
     converged: bool
 
 
-def _needed(module: str, package: str, purpose: str) -> Any:
+def needed(module: str, package: str, purpose: str) -> Any:
+    """An optional module; BadInputError says what to install where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -120,7 +121,7 @@ def expand(
         )
     if smoothness < 0 or any((np.asarray(weight) < 0).any() for weight in weights):
         raise BadInputError("smoothness and weights must not be negative")
-    maxflow = _needed("maxflow", "PyMaxflow", "graph cut")
+    maxflow = needed("maxflow", "PyMaxflow", "graph cut")
     labels = unary.argmin(-1)
     best = energy(labels, unary, weights, smoothness)
     for sweep in range(1, sweeps + 1):
@@ -191,7 +192,7 @@ def grab_cut(image: np.ndarray, seeds: np.ndarray, *, rounds: int = 5) -> np.nda
         )
     if not (seeds > 0).any((0, 1)).all():
         raise BadInputError("seeds must have some pixels of background and some of foreground")
-    cv2 = _needed("cv2", "opencv-python-headless", "GrabCut")
+    cv2 = needed("cv2", "opencv-python-headless", "GrabCut")
     mask = np.full(image.shape[:2], cv2.GC_PR_BGD, np.uint8)
     mask[seeds[..., 0] > 0] = cv2.GC_BGD
     mask[seeds[..., 1] > 0] = cv2.GC_FGD

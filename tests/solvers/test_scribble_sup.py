@@ -1,0 +1,98 @@
+from itertools import product
+
+import numpy as np
+import pytest
+
+from energynets.errors import BadInputError
+from energynets.solvers import scribble_sup
+
+RANDOM = np.random.default_rng(0)
+
+
+def squares(height, width, side):
+    rows, columns = np.mgrid[:height, :width] // side
+    return rows * (-(-width // side)) + columns
+
+
+def test_segments_that_touch_are_pairs():
+    segments = np.array([[0, 0, 1], [2, 0, 1], [2, 3, 3]])
+    expected = [[0, 1], [0, 2], [0, 3], [1, 3], [2, 3]]
+    assert scribble_sup.neighbours(segments).tolist() == expected
+
+
+def test_histograms_are_shares_of_each_segments_pixels():
+    image = RANDOM.random((6, 8, 3))
+    segments = squares(6, 8, 3)
+    colour, texture = scribble_sup.histograms(image, segments)
+    assert colour.shape == (6, 75) and texture.shape == (6, 20)
+    np.testing.assert_allclose(colour.reshape(6, 3, 25).sum(-1), 1)
+    np.testing.assert_allclose(texture.reshape(6, 2, 10).sum(-1), 1)
+    inside = image[segments == 4][:, 1]
+    expected = np.histogram(inside, 25, (0, 1))[0] / len(inside)
+    np.testing.assert_allclose(colour[4, 25:50], expected)
+
+
+def test_alike_segments_have_weight_1_and_others_less():
+    image = np.zeros((4, 16, 3))
+    image[:, 12:] = 0.9
+    segments = squares(4, 16, 4)
+    edges = scribble_sup.neighbours(segments)
+    alike, _, apart = scribble_sup.similarity(image, segments, edges)
+    assert alike == 1 and apart < 1e-3
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_expansion_finds_what_trying_all_labellings_finds(labels):
+    pytest.importorskip("maxflow")
+    edges = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 0], [1, 3], [5, 0]])
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        unary, weights = random.random((6, labels)), random.random(len(edges))
+        found = scribble_sup.expand(unary, edges, weights)
+        all_labellings = (np.array(one) for one in product(range(labels), repeat=6))
+        least = min(scribble_sup.energy(one, unary, edges, weights) for one in all_labellings)
+        assert found.energy == scribble_sup.energy(found.labels, unary, edges, weights)
+        assert found.converged
+        if labels == 2:
+            assert found.energy == pytest.approx(least)
+        else:
+            assert least - 1e-9 <= found.energy <= 2 * least
+
+
+def picture():
+    """A bright square on dark ground, one stroke on each, a third label that nobody drew."""
+    image = np.full((24, 24, 3), 0.2) + RANDOM.normal(0, 0.005, (24, 24, 3))
+    image[8:16, 8:16] += 0.5
+    seeds = np.zeros((24, 24, 3))
+    seeds[2, 3:9, 0], seeds[11, 10:13, 1] = 1, 1
+    truth = np.zeros((24, 24), int)
+    truth[8:16, 8:16] = 1
+    return image, seeds, truth
+
+
+def test_strokes_spread_over_superpixels_that_look_alike():
+    pytest.importorskip("maxflow")
+    image, seeds, truth = picture()
+    uniform = np.full((24, 24, 3), 1 / 3)
+    found = scribble_sup.propose(image, squares(24, 24, 4), uniform, seeds)
+    np.testing.assert_array_equal(found.labels, truth)
+
+
+def test_the_network_is_heard_but_not_against_a_stroke_and_not_on_labels_that_nobody_drew():
+    pytest.importorskip("maxflow")
+    image, seeds, truth = picture()
+    other = np.full((24, 24, 3), 0.005)
+    other[..., 2] = 0.9  # says "2" everywhere, then "1"
+    other[..., 1] = 0.095
+    found = scribble_sup.propose(image, squares(24, 24, 4), other, seeds, smoothness=0.01)
+    assert set(np.unique(found.labels)) == {0, 1}
+    assert (found.labels[seeds[..., 0] > 0] == 0).all()
+    assert (found.labels == 1).mean() > 0.8 and (truth == 1).mean() < 0.2
+
+
+def test_what_does_not_fit_is_told():
+    image, seeds, _ = picture()
+    with pytest.raises(BadInputError, match="must agree, got"):
+        scribble_sup.propose(image, squares(24, 20, 4), seeds, seeds)
+    with pytest.raises(BadInputError, match="seeds must have some pixel"):
+        scribble_sup.propose(image, squares(24, 24, 4), seeds, 0 * seeds)
