@@ -103,6 +103,16 @@ def test_of_the_hierarchy_every_level_sees_the_labels_and_variation_the_last_alo
     np.testing.assert_allclose(values(experiment, variables, batch), expected, rtol=1e-4)
 
 
+def test_weights_are_chosen_by_the_share_of_labelled_pixels_that_are_wrong():
+    experiment, variables, batch = begun(on(), count=3)
+    found = experiment.predict(variables, batch)
+    for row, labels in enumerate(np.asarray(found["labels"])):
+        known = batch.known[row].any(-1)
+        wrong = labels[known] != batch.known[row].argmax(-1)[known]
+        assert float(found["loss"][row]) == pytest.approx(wrong.mean(), abs=1e-6)
+    assert (found["objective"] > found["supervision"]).all()
+
+
 @pytest.mark.parametrize(
     ("part", "changed", "told"),
     [
