@@ -44,10 +44,10 @@ PAPER = {"omega": 0.95, "excess": 0.95}
 RESTORED = ("PSNR, raw", "SSIM, raw", "PSNR, stretched", "SSIM, stretched")
 LIMITS = {
     (0, 1): ("hazy.made", "data.crop", "loss.omega", "loss.excess"),
-    (1, inf): ("data.size", "data.validation_count", "report.longest"),
+    (1, inf): ("data.size", "data.validation_count", "report.longest", "report.polished"),
     (0, inf): (
         *("loss.data_weight", "report.data_weight", "loss.patch", "report.patch"),
-        *("report.pictures", "report.count", "report.polished"),
+        *("report.pictures", "report.count"),
     ),
 }
 
@@ -316,9 +316,9 @@ def draw_strip(workdir: Path, pairs: list[haze.Pair], clear: Any) -> None:
         (p for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()),
         key=lambda p: int(p.name),
     )
-    kept = [kept[i] for i in np.unique(np.linspace(0, len(kept) - 1, 7).round().astype(int))]
     if not kept:
         return
+    kept = [kept[i] for i in np.unique(np.linspace(0, len(kept) - 1, 7).round().astype(int))]
     networks = [pretrained.load(folder) for folder in kept]
     rows = [
         [p.hazy, *(clear(p.hazy, method="network", network=n).image for n in networks)]

@@ -85,6 +85,8 @@ def dehaze(
         raise BadInputError(f"patch: wanted an odd number of pixels, got {patch}")
     pictures = inputs.pictures(image)
     net = None if method == "exact" else named(network, "dehazing")
+    if method == "polish" and network is None and pictures.values[0].shape[-1] not in (1, 3):
+        net = None  # the shipped one cannot see such pictures, steps need none
     begin = None
     if start is not None:
         begin = inputs.start(start, pictures.values.shape[:-1], "transmission")[..., None]

@@ -59,6 +59,19 @@ def test_it_trains_is_resumed_and_reports_raw_stretched_and_the_hazy_picture_str
     assert t.shape == (1, 16, 16) and np.isfinite(t).all()
 
 
+def test_shipped_weights_are_measured_by_a_run_of_no_steps(tmp_path):
+    config = tiny()
+    config.start_from, config.network.widths = "dehazing", (16, 32, 64, 96, 96)
+    config.train.steps = 0
+    train_and_report(dehazing.make(config), config, tmp_path)
+    shipped, measured = (
+        pretrained.load(of).variables for of in ("dehazing", tmp_path / "weights.safetensors")
+    )
+    jax.tree.map(np.testing.assert_array_equal, shipped, measured)
+    scores = json.loads((tmp_path / "report.json").read_text())["scores"]
+    assert scores["network"]["energy"] > scores["exact"]["energy"]
+
+
 @pytest.mark.parametrize("excess", [0.5, 0.95])
 def test_the_loss_is_the_energy_with_the_coarse_transmission_of_the_config(excess):
     config = tiny()
@@ -89,6 +102,7 @@ def test_the_paper_variant_is_the_papers_energy_and_a_network_that_sees_the_pict
     ("key", "value", "told"),
     [
         ("hazy.made", 2.0, "config.hazy.made"),
+        ("report.polished", 0, "config.report.polished"),
         ("loss.airlight", "median", "config.loss.airlight"),
         ("hazy.root", "/nowhere/at/all", "no such folder"),
     ],

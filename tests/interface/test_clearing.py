@@ -3,6 +3,7 @@ import pytest
 import scipy.sparse as sparse
 import scipy.sparse.linalg as sla
 import skimage.data
+import skimage.transform
 from PIL import Image
 from scipy import ndimage
 
@@ -111,6 +112,21 @@ def test_the_network_of_the_package_needs_three_channels_or_one():
     assert grey.transmission.shape == HAZY.shape[:2]
     with pytest.raises(energynets.BadInputError, match="wanted 1 or 3 channels for the network"):
         energynets.dehaze(HAZY[..., :2], method="network", network=affine)
+    # Polish goes on without the shipped one.
+    two = energynets.dehaze(HAZY[..., :2], method="polish", steps=2)
+    assert two.image.shape == (40, 44, 2) and np.isfinite(two.image).all()
+
+
+def test_the_shipped_network_takes_haze_away_and_comes_near_the_least_energy():
+    clear = skimage.transform.resize(skimage.data.coffee() / 255, (100, 150), anti_aliasing=True)
+    t = np.linspace(0.35, 0.85, 150)[None, :, None]
+    hazy = (t * clear + (1 - t) * AIR).astype(np.float32)
+    found = energynets.dehaze(hazy, method="network", optimality=True)
+    best = energynets.dehaze(hazy)
+    assert restoration.psnr(found.image, clear) > restoration.psnr(hazy, clear) + 3
+    assert np.abs(found.transmission - best.transmission).mean() < 0.05
+    polished = energynets.dehaze(hazy, method="polish", steps=20)
+    assert best.energy < polished.energy < found.energy and found.gap > 0
 
 
 @pytest.mark.parametrize("way", ["brightest", "maximum", "mean"])
@@ -164,7 +180,7 @@ def test_an_airlight_of_zero_leaves_the_picture_within_0_and_1():
         ({"patch": 4}, "patch: wanted an odd number"),
         ({"data_weight": 0.0}, "data_weight: wanted a number"),
         ({"least": 0.0}, "least: wanted a number"),
-        ({"method": "network"}, "no network is shipped"),
+        ({"method": "network", "network": "nothing"}, "nothing: wanted one of .*dehazing"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(more, told):

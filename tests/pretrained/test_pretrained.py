@@ -177,9 +177,15 @@ def test_a_checkpoint_without_its_config_is_refused(tmp_path):
 
 def test_every_shipped_name_loads_and_works():
     assert pretrained.names() == sorted(pretrained.names())
-    assert "seeded_seg" in pretrained.names()
+    assert {"dehazing", "seeded_seg"} <= {*pretrained.names()}
     shipped = Path(pretrained.__file__).parent
-    assert (shipped / "seeded_seg.safetensors").stat().st_size < 2e6
+    image, seeds = inputs()
     for name in pretrained.names():
-        answer = pretrained.load(name)(*inputs())
-        np.testing.assert_allclose(answer.sum(-1), 1, atol=1e-5)
+        assert (shipped / f"{name}.safetensors").stat().st_size < 2e6
+        if name == "dehazing":
+            coarse = jnp.full(image.shape[:-1], 0.5)
+            answer = pretrained.load(name)(image, coarse)
+            assert answer.shape == coarse.shape and np.isfinite(answer).all()
+        else:
+            answer = pretrained.load(name)(image, seeds)
+            np.testing.assert_allclose(answer.sum(-1), 1, atol=1e-5)
