@@ -103,11 +103,12 @@ def _k_means(points: Array, count: int) -> Array:
     size = points.shape[1]
     centres = points[:, (2 * np.arange(count) + 1) * size // (2 * count)]
     for _ in range(_KMEANS_ROUNDS):
-        near = jnp.einsum("tpc,tmc->tpm", points, centres, precision="highest")
-        near -= 0.5 * jnp.square(centres).sum(-1)[:, None]
-        member = (near >= near.max(-1, keepdims=True)).astype(points.dtype)
-        members = member.sum(1)[..., None]
-        mean = jnp.einsum("tpm,tpc->tmc", member, points) / jnp.maximum(members, 1)
+        # Landmarks before pixels: sums over the last axis but one are twice as fast on a CPU.
+        near = jnp.einsum("tmc,tpc->tmp", centres, points, precision="highest")
+        near -= 0.5 * jnp.square(centres).sum(-1)[..., None]
+        member = (near >= near.max(1, keepdims=True)).astype(points.dtype)
+        members = member.sum(-1)[..., None]
+        mean = jnp.einsum("tmp,tpc->tmc", member, points) / jnp.maximum(members, 1)
         centres = jnp.where(members > 0, mean, centres)
     return centres
 
