@@ -35,13 +35,20 @@ Planes = Float[Array, "h w k"]
 Scalar = float | Float[Array, ""]
 
 
+def filtered(
+    affinity: bilateral.Affinity, probabilities: Planes
+) -> tuple[Planes, Float[Array, "h w 1"]]:
+    """W S and the degree W1, by one filtering."""
+    ones = jnp.ones_like(probabilities[..., :1])
+    both = bilateral.apply(affinity, jnp.concatenate([probabilities, ones], -1))
+    return both[..., :-1], both[..., -1:]
+
+
 def _value_slope_mass(
     affinity: bilateral.Affinity, probabilities: Planes
 ) -> tuple[Array, Array, Array]:
-    """Σ_k S_kᵀ W (1 - S_k), its derivative W1 - 2 W S_k, and 1ᵀW1, by one filtering."""
-    ones = jnp.ones_like(probabilities[..., :1])
-    filtered = bilateral.apply(affinity, jnp.concatenate([probabilities, ones], -1))
-    attracted, degree = filtered[..., :-1], filtered[..., -1:]
+    """Σ_k S_kᵀ W (1 - S_k), its derivative W1 - 2 W S_k, and 1ᵀW1."""
+    attracted, degree = filtered(affinity, probabilities)
     value = (probabilities * (degree - attracted)).sum()
     return value, degree - 2 * attracted, degree.sum()
 

@@ -1,7 +1,6 @@
 """Kernel cut: the dense CRF, which aligns borders, with normalized cut, which balances regions."""
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from energynets.energies import dense_crf, normalized_cut
@@ -40,16 +39,12 @@ def energy(
     Source: Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation", Eq. 6 and,
     for the derivative, Eq. 12 with the constant W1 that it leaves out.
     """
-    crf, cut, present = _parts(
-        image,
-        probabilities,
-        (sigma_position, sigma_colour),
-        (cut_sigma_position, cut_sigma_colour),
-        present,
+    check_grid(image, probabilities)
+    crf, cut = _affinities(
+        image, (sigma_position, sigma_colour), (cut_sigma_position, cut_sigma_colour)
     )
-    return dense_crf.of_affinity(crf, probabilities) + gamma * normalized_cut.of_affinity(
-        cut, probabilities, present
-    )
+    parted = normalized_cut.of_affinity(cut, probabilities, present)
+    return dense_crf.of_affinity(crf, probabilities) + gamma * parted
 
 
 @jax.jit
@@ -65,29 +60,20 @@ def per_pixel(
     present: Float[Array, " k"] | None = None,
 ) -> Float[Array, ""]:
     """`dense_crf.per_pixel` + γ `normalized_cut.energy`: one γ and one weight for all sizes."""
-    crf, cut, present = _parts(
-        image,
-        probabilities,
-        (sigma_position, sigma_colour),
-        (cut_sigma_position, cut_sigma_colour),
-        present,
-    )
-    return dense_crf.share_of_affinity(crf, probabilities) + gamma * normalized_cut.of_affinity(
-        cut, probabilities, present
-    )
-
-
-def _parts(image, probabilities, widths, cut_widths, present):
-    """W, Ŵ, and the labels that count."""
     check_grid(image, probabilities)
+    crf, cut = _affinities(
+        image, (sigma_position, sigma_colour), (cut_sigma_position, cut_sigma_colour)
+    )
+    parted = normalized_cut.of_affinity(cut, probabilities, present)
+    return dense_crf.share_of_affinity(crf, probabilities) + gamma * parted
+
+
+def _affinities(image, widths, cut_widths) -> tuple[bilateral.Affinity, bilateral.Affinity]:
+    """W and Ŵ, made once where their widths are the same."""
     crf = bilateral.affinity(image, sigma_position=widths[0], sigma_colour=widths[1])
     if cut_widths == (None, None):
-        cut = crf
-    else:
-        position, colour = (
-            width if own is None else own for width, own in zip(widths, cut_widths, strict=True)
-        )
-        cut = bilateral.affinity(image, sigma_position=position, sigma_colour=colour)
-    if present is None:
-        present = jnp.ones(probabilities.shape[-1], probabilities.dtype)
-    return crf, cut, present
+        return crf, crf
+    position, colour = (
+        width if own is None else own for width, own in zip(widths, cut_widths, strict=True)
+    )
+    return crf, bilateral.affinity(image, sigma_position=position, sigma_colour=colour)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from energynets.energies import dense_crf
 from energynets.energies.potts import check_grid
 from energynets.ops import bilateral
 
@@ -14,11 +15,11 @@ _LEAST = 1e-6
 
 
 def _value_and_slope(
-    affinity: bilateral.Affinity, probabilities: Planes, present: Float[Array, " k"]
+    affinity: bilateral.Affinity, probabilities: Planes, present: Float[Array, " k"] | None
 ) -> tuple[Array, Array]:
-    ones = jnp.ones_like(probabilities[..., :1])
-    filtered = bilateral.apply(affinity, jnp.concatenate([probabilities, ones], -1))
-    attracted, degree = filtered[..., :-1], filtered[..., -1:]
+    attracted, degree = dense_crf.filtered(affinity, probabilities)
+    if present is None:
+        present = jnp.ones(probabilities.shape[-1], probabilities.dtype)
     within = (probabilities * attracted).sum((0, 1))
     volume = (probabilities * degree).sum((0, 1)) + _LEAST * degree.sum()
     value = (present * (1 - within / volume)).sum()
@@ -28,7 +29,9 @@ def _value_and_slope(
 
 @jax.custom_jvp
 def of_affinity(
-    affinity: bilateral.Affinity, probabilities: Planes, present: Float[Array, " k"]
+    affinity: bilateral.Affinity,
+    probabilities: Planes,
+    present: Float[Array, " k"] | None = None,
 ) -> Float[Array, ""]:
     """`energy` with a W made before; derivatives with respect to W and `present` are not taken."""
     return _value_and_slope(affinity, probabilities, present)[0]
@@ -73,6 +76,4 @@ def energy(
     """
     check_grid(image, probabilities)
     affinity = bilateral.affinity(image, sigma_position=sigma_position, sigma_colour=sigma_colour)
-    if present is None:
-        present = jnp.ones(probabilities.shape[-1], probabilities.dtype)
     return of_affinity(affinity, probabilities, present)
