@@ -5,7 +5,8 @@
         --workdir=runs/weak/pce --config.data.source=folder --config.data.root=VOC
 
 Variants name the loss: "crf" (the default), "cut", "kernel_cut", "cross_entropy" (partial, alone),
-"proposals" (the dense CRF by ADM), "full" (all masks); "smoke" runs for seconds. With
+"proposals" (the dense CRF by ADM), "layer" (cross entropy below mean field that is trained with the
+network, CRF as RNN), "full" (all masks); "smoke" runs for seconds. With
 `config.report.runs=runs/weak` the report also sets all runs of that folder beside one another.
 
 Source: Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation".
@@ -45,6 +46,7 @@ LIMITS = {
     (0, inf): (
         *("loss.crf", "loss.cut", "loss.kernel_cut", "loss.gamma", "loss.from_step"),
         *("data.validation_count", "report.pictures", "report.appearance", "report.smoothness"),
+        "network.crf_rounds",
     ),
     (1e-6, inf): ("loss.sigma_position", "loss.sigma_colour"),
     (1, inf): ("data.size", "loss.leaves", "loss.landmarks", "loss.rounds"),
@@ -55,6 +57,7 @@ LOSSES = {
     "kernel_cut": {"kernel_cut": 1.0},
     "cross_entropy": {},
     "proposals": {"crf": 1.0, "crf_by": "proposals"},
+    "layer": {},
     "full": {},
 }
 
@@ -95,7 +98,8 @@ def get_config(variant: str = "crf") -> Config:
         }
     )
     config.loss.update(LOSSES.get(variant, {"kernel_cut": 1.0}))
-    config.network = ConfigDict(networks.DEFAULTS)
+    # Rounds of mean field below the network, trained with it: CRF as RNN.
+    config.network = ConfigDict({**networks.DEFAULTS, "crf_rounds": 5 if variant == "layer" else 0})
     # A checkpoint to begin with, RUN/checkpoints/STEP, or torchvision's weights of the trunk as a
     # .safetensors file.
     config.start_from = ""
@@ -105,7 +109,7 @@ def get_config(variant: str = "crf") -> Config:
         {
             **REPORTED,
             "runs": "",  # a folder of runs to be set beside one another
-            "appearance": 4.0,  # weights of the mean field, as post-processing
+            "appearance": 4.0,  # weights of the mean field as post-processing; a layer's begin here
             "smoothness": 1.0,
             "pictures": 6,  # to draw
         }
@@ -173,6 +177,23 @@ def widths(loss: Config, size: int) -> dict[str, Any]:
     }
 
 
+def field(loss: Config, image: Array) -> mean_field.Field:
+    """Both kernels of mean field, as post-processing and as a layer."""
+    size = image.shape[0]
+    smooth = {"sigma_smooth": 3 * size / 320, "radius": max(1, size // 16)}
+    return mean_field.field(image, **smooth, **widths(loss, size))
+
+
+def below(
+    config: Config, variables: Variables, image: Float[Array, "h w 3"], scores: Array
+) -> Float[Array, "h w k"]:
+    """Scores after the layer's rounds of mean field, whose weights are trained ones."""
+    rounds, of = config.network.crf_rounds, mean_field.Parameters(**variables["params"]["crf"])
+    made = field(config.loss, image)
+    found = mean_field.solve(made, jax.nn.log_softmax(scores), of, steps=rounds)
+    return jnp.log(jnp.maximum(found.value, 1e-7))
+
+
 def energies(loss: Config, example: Example, probabilities: Array) -> dict[str, Array]:
     """Dense CRF as a share of all affinity, and normalized cut, of one picture."""
     of = affinity(loss, example.image)
@@ -228,6 +249,15 @@ def make(config: Config) -> Experiment:
         return look(held_out[index], mask=held_out.mask(index) if masks else None)
 
     of_each = jax.vmap(partial(energies, weights))
+    layer = config.network.crf_rounds > 0
+
+    def scored(variables: Variables, images: Array, train: bool, **how: Any) -> Any:
+        """Scores, and beside them the new statistics where `how` says that some are mutable."""
+        answer: Any = network.apply(variables, images, train, **how)
+        if not layer:
+            return answer
+        of = jax.vmap(partial(below, config, variables))
+        return (of(images, answer[0]), answer[1]) if how else of(images, answer)
 
     def regularizer(batch: Example, probabilities: Array) -> Float[Array, " b"]:
         if weights.crf_by == "proposals":
@@ -244,7 +274,7 @@ def make(config: Config) -> Experiment:
         return jnp.where(batch.known.any((1, 2, 3)), values, tagged)
 
     def loss(variables: Variables, batch: Example, key: Array) -> Loss:
-        scores, updates = network.apply(
+        scores, updates = scored(
             variables, batch.image, True, mutable=["batch_stats"], rngs={"dropout": key}
         )
         probabilities = jax.nn.softmax(scores)
@@ -256,7 +286,7 @@ def make(config: Config) -> Experiment:
         return Loss(values, updates, {"supervision": asked})
 
     def predict(variables: Variables, batch: Example) -> dict[str, Array]:
-        scores: Any = network.apply(variables, batch.image, False)
+        scores = scored(variables, batch.image, False)
         of = of_each(batch, jax.nn.softmax(scores))
         asked = supervision(batch, jax.nn.softmax(scores))
         total = asked + crf_weight * of["crf"] + cut_weight * of["cut"]
@@ -275,11 +305,22 @@ def make(config: Config) -> Experiment:
         return segmentation.scores(sums) | of | {"collapsed": segmentation.collapse(sums)}
 
     def fresh(key: Array) -> Variables:
-        made = network.init(key, jnp.zeros((1, data.size, data.size, 3)), False)
+        made = begun(network.init(key, jnp.zeros((1, data.size, data.size, 3)), False))
+        if not layer:
+            return made
+        wanted = config.report
+        first = mean_field.potts(
+            classes, appearance=wanted.appearance, smoothness=wanted.smoothness
+        )
+        return {**made, "params": {**made["params"], "crf": first._asdict()}}
+
+    def begun(made: Variables) -> Variables:
+        """The network as `start_from` has it; a layer is always fresh."""
         if not config.start_from:
             return made
         if not config.start_from.endswith(".safetensors"):
-            begin = pretrained.checkpoint(config.start_from)
+            begin = dict(pretrained.checkpoint(config.start_from))
+            begin["params"] = {k: v for k, v in begin["params"].items() if k != "crf"}
             if not pretrained.alike(begin, made):
                 raise BadInputError(
                     "config.start_from: wanted a checkpoint of the network that the config "
@@ -300,7 +341,7 @@ def make(config: Config) -> Experiment:
         warnings=partial(collapsed, config),
         report=lambda variables, workdir: report(
             config,
-            partial(network.apply, variables, train=False),
+            partial(scored, variables, train=False),
             reported,
             look,
             workdir,
@@ -322,11 +363,8 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
     @jax.jit
     def answers(image: Array) -> dict[str, Array]:
         scores = network(image[None])[0]
-        field = mean_field.field(
-            image, sigma_smooth=3 * size / 320, radius=max(1, size // 16), **widths(weights, size)
-        )
-        refined = mean_field.solve(field, jax.nn.log_softmax(scores), crf, steps=5).value
-        return {"network": jax.nn.softmax(scores), "network, mean field": refined}
+        refined = mean_field.solve(field(weights, image), jax.nn.log_softmax(scores), crf, steps=5)
+        return {"network": jax.nn.softmax(scores), "network, mean field": refined.value}
 
     @jax.jit
     def pulls(example: Example) -> dict[str, Array]:
@@ -367,7 +405,9 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
     figures.draw_weak(workdir / "figures" / "pictures.png", drawn, classes=source.classes)
     found = comparison.labels_scored(measured)
     about = {"of": "weak_seg", "labels": labelling(config), "loss": method(config)}
-    about |= {"network": config.network.kind, "seed": config.train.seed}
+    rounds = config.network.crf_rounds
+    layer = f", {rounds} rounds of mean field" if rounds else ""
+    about |= {"network": config.network.kind + layer, "seed": config.train.seed}
     columns = {name: name for name in (*segmentation.SUMMARY, "crf", "cut", "collapsed")}
     tables = [comparison.table(f"{about['loss']}; {about['labels']}", found, columns)]
     if config.report.runs:

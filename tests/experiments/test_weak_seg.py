@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from energynets import pretrained
 from energynets.energies import dense_crf, image_tags, normalized_cut
 from energynets.errors import BadInputError
+from energynets.solvers import mean_field
 from energynets.training import loop
 from energynets.training.journal import read_metrics
 from energynets.training.main import train_and_report
@@ -152,6 +154,31 @@ def test_a_weight_so_large_that_all_pixels_are_alike_is_told_in_log_and_report(t
     lines = [line for line in capsys.readouterr().out.splitlines() if told in line]
     assert lines and lines[0].startswith("warning: all pixels alike in ")
     assert sum(told in line for line in (tmp_path / "report.md").read_text().splitlines()) == 1
+
+
+def test_a_layer_of_mean_field_is_trained_with_the_network(tmp_path):
+    config = on("layer", network={"crf_rounds": 2}, train={"rate": 0.1})
+    experiment, variables, batch = begun(config)
+    p = probabilities(config, variables, batch)
+    field = mean_field.field(
+        batch.image[0], **weak_seg.widths(config.loss, 16), sigma_smooth=0.15, radius=1
+    )
+    weights = mean_field.potts(4, appearance=4.0, smoothness=1.0)
+    refined = mean_field.solve(field, jnp.log(p[0]), weights, steps=2).value
+    expected = -np.log(np.asarray(refined)[batch.known[0].astype(bool)]).mean()
+    assert values(experiment, variables, batch)[0] == pytest.approx(expected, rel=1e-4)
+    # Its weights move, and a run that begins with the network begins with a layer of its own.
+    loop.train(experiment, config, tmp_path)
+    trained = pretrained.checkpoint(tmp_path / "checkpoints" / "4")
+    # The narrow kernel, 3 pixels of 320, holds a pixel alone here: its weight has no slope.
+    for name in ("appearance", "compatibility"):
+        first = getattr(weights, name)
+        assert (np.abs(np.asarray(trained["params"]["crf"][name]) - first) > 1e-3).any()
+    second = on("layer", network={"crf_rounds": 3})
+    second.start_from = str(tmp_path / "checkpoints" / "4")
+    again = weak_seg.make(second).init(jax.random.key(5))
+    np.testing.assert_array_equal(again["params"]["crf"]["appearance"], weights.appearance)
+    assert jax.tree.structure(again) == jax.tree.structure(variables)
 
 
 def test_a_run_begins_with_a_checkpoint_of_another(tmp_path):
