@@ -31,7 +31,7 @@ from energynets.errors import BadInputError
 from energynets.interface.records import Matte
 from energynets.metrics import matting as errors
 from energynets.networks import build
-from energynets.ops import ridge
+from energynets.ops import ridge, windows
 from energynets.seeded import Seeded
 from energynets.training import comparison, figures, loop, sources
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Tree, Variables
@@ -44,7 +44,7 @@ METHODS = ("network", "polish", "exact")
 LIMITS = {
     (0, 1): ("data.crop", "data.hide", "data.hide_least"),
     (1, inf): ("data.size", "data.validation_count"),
-    (0, inf): ("loss.seed_weight", "report.pictures", "report.count", "report.steps"),
+    (0, inf): ("loss.seed_weight", "loss.radius", "report.pictures", "report.count", "report.steps"),
 }
 LABELS = np.array([0, 1], np.int32)  # background, foreground
 
@@ -59,8 +59,10 @@ def get_config(variant: str = "full") -> Config:
             "validation_count": 40,
             "crop": 0.6,  # least side of a random square, in shorter sides; 0: never crop
             "turns": True,  # by quarters
-            "hide": 0.5,  # share of examples that show the network a part of the seeds only
+            "hide": 0.0,  # share of examples that show the network a part of the seeds only
             "hide_least": 0.2,  # least share of a side's seeds that is then shown
+            "bands": (1, 2, 4, 8),  # of trimaps made of what `start_from` answers: pixels to
+            # either side of its border that are unknown, one of these at random; (): strokes alone
         }
     )
     config.network = ConfigDict(build.DEFAULTS)
@@ -68,8 +70,10 @@ def get_config(variant: str = "full") -> Config:
         "seeded_seg"  # weights to begin with: a name of `pretrained`, or a .safetensors file
     )
     config.loss = ConfigDict({"epsilon": 1e-5, "seed_weight": 1.0})
+    config.loss.radius = 2  # of the windows by which answers are drawn in training
     config.train = loop.default_config()
-    config.train.update({"steps": 5000, "batch": 8, "rate": 2e-3, "schedule": "cosine"})
+    config.train.update({"steps": 140, "batch": 8, "rate": 5e-4, "schedule": "cosine"})
+    config.train.update({"clip": 100.0, "epoch": 20, "save_every": 20})
     config.report = ConfigDict(
         {
             "root": "",  # images/, trimaps…/, alphas/; "": embedded pictures
@@ -81,13 +85,13 @@ def get_config(variant: str = "full") -> Config:
     if variant == "smoke":
         config.data.update({"size": 16, "validation_count": 2})
         config.network.widths = (8, 8)
-        config.start_from = ""
+        config.start_from, config.data.bands = "", ()
         config.train.update({"steps": 4, "batch": 2, "epoch": 2, "save_every": 1, "log_every": 1})
         config.report.update({"count": 2, "steps": (0, 2)})
     elif variant == "paper":
         config.network.update({"head": "classes", "trunk": "dilated", "blocks": 6})
         config.network.padding = "reflect"
-        config.start_from = ""
+        config.start_from, config.data.bands = "", ()
         config.train.update({"rate": 1e-2, "batch": 10, "schedule": "sign_changes"})
     elif variant != "full":
         raise BadInputError(f"variant: wanted full, smoke or paper, got {variant!r}")
@@ -117,6 +121,11 @@ def make(config: Config) -> Experiment:
     network = build.of(config.network, 2)
     refuse_too_small("data.size", data.size, network)
     start = pretrained.load(config.start_from) if config.start_from else None
+    if data.bands and (start is None or min(data.bands) < 1):
+        raise BadInputError(
+            "config.data.bands: wanted pixels, and a network in config.start_from that makes the "
+            f"trimaps, got {data.bands} and {config.start_from!r}"
+        )
     index_of = order.shuffled(len(source), config.train.batch, seed=config.train.seed)
 
     def example(step: int, row: int) -> Example:
@@ -143,15 +152,30 @@ def make(config: Config) -> Experiment:
         of_one = partial(matting.energy, epsilon=weights.epsilon, seed_weight=weights.seed_weight)
         return jax.vmap(of_one)(Seeded(batch.image, batch.seeds), alpha)
 
+    def problems(batch: Example, choice: Array) -> Example:
+        """The batch with trimaps in place of strokes: bands[choice] pixels around the border
+        between the two sides as the network that training starts from sees them."""
+        if start is None or not data.bands:
+            return batch
+        apart = (start(batch.image, batch.shown)[..., 1:] >= 0.5) == jnp.arange(2)
+        known = [windows.eroded(apart, band) for band in data.bands]
+        known = jnp.stack(known)[choice, jnp.arange(len(choice))].astype(batch.seeds.dtype)
+        free = 1 - batch.seeds.sum(-1, keepdims=True)
+        known = batch.seeds + free * known
+        return batch._replace(seeds=known, shown=known)
+
     def alphas(image: Array, probabilities: Array) -> Float[Array, "b h w"]:
         """As the tools draw them, who see a larger picture than the network."""
-        return jax.vmap(ridge.drawn)(probabilities[..., 1], image, image)
+        draw = partial(ridge.drawn, radius=weights.radius)
+        return jax.vmap(draw)(probabilities[..., 1], image, image)
 
     def fresh(key: Array) -> Variables:
         shape = (1, data.size, data.size)
         return network.init(key, jnp.zeros((*shape, 3)), jnp.zeros((*shape, 2)), train=False)
 
     def loss(variables: Variables, batch: Example, key: Array) -> Loss:
+        choices = jax.random.randint(key, (len(batch.image),), 0, max(1, len(data.bands)))
+        batch = problems(batch, choices)
         probabilities, updates = network.apply(
             variables, batch.image, batch.shown, train=True, mutable=["batch_stats"]
         )
@@ -159,6 +183,7 @@ def make(config: Config) -> Experiment:
         return Loss(values, updates, {"energy": values})
 
     def predict(variables: Variables, batch: Example) -> dict[str, Array]:
+        batch = problems(batch, jnp.arange(len(batch.image)) % max(1, len(data.bands)))
         probabilities: Any = network.apply(variables, batch.image, batch.shown, train=False)
         return {"loss": energies(batch, alphas(batch.image, probabilities))}
 

@@ -89,6 +89,8 @@ def matte(
     return unbatched(records, pictures.one)
 
 
+BETWEEN = 100  # steps, which are cheap at those sizes: at 256×256 a sixth of those at 800×500
+
 _drawn = jax.jit(ridge.drawn)
 
 
@@ -124,4 +126,5 @@ def _task(
         assert network is not None
         return predicted(network, picture, planes)[..., -1:]  # of background and foreground
 
-    return Task(shape, problem, None, None if network is None else predict, enlarge)
+    net = None if network is None else predict
+    return Task(shape, problem, None, net, enlarge, between=BETWEEN)

@@ -17,7 +17,7 @@ from energynets.solvers.solution import Solution
 Method = Literal["exact", "network", "polish"]
 METHODS: tuple[Method, ...] = ("exact", "network", "polish")
 STEPS = 100  # of polish, unless told otherwise
-BETWEEN = 20  # steps at each size between the coarsest and the full one
+BETWEEN = 20  # steps at each size before the full one, from the network's on
 TOL = float(np.finfo(np.float32).eps ** (2 / 3))  # 2e-5, as that of the direct solvers
 
 # Without a direct solver steps are made until residual and movement have come down to `SETTLED`,
@@ -35,6 +35,7 @@ class Task(NamedTuple):
     predict: the network's answer, at a size of its own, h×w×K; None where there is no network.
     enlarge: an answer brought to a larger size.
     cold: where polish begins that has neither network nor start; the coarsest size if None.
+    between: steps at each size before the full one, but for the coarsest.
     """
 
     shape: Size
@@ -43,6 +44,7 @@ class Task(NamedTuple):
     predict: Callable[[], Float[np.ndarray, "m n k"]] | None
     enlarge: Enlarge = enlarged
     cold: Float[np.ndarray, "h w k"] | None = None
+    between: int = BETWEEN
 
 
 class Answer(NamedTuple):
@@ -71,7 +73,7 @@ def solve(
       most `MOST_STEPS` steps.
     - "network": the network's answer, enlarged.
     - "polish": `steps` steps at full size, from `start`, the network's answer, or from what is
-      coarse; `BETWEEN` steps at each size between.
+      coarse; `task.between` steps at each size before.
 
     Raises:
         BadInputError: if the network is asked for and there is none.
@@ -96,7 +98,7 @@ def _cascade(task: Task, start: np.ndarray | None, *, steps: int, tol: float = 0
         task.shape,
         enlarge=task.enlarge,
         steps=steps,
-        between=BETWEEN,
+        between=task.between,
         start=start,
         tol=tol,
     )

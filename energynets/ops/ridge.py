@@ -17,8 +17,8 @@ from energynets.ops import windows
 Scalar = float | Float[Array, ""]
 Planes = list[Array]
 
-# Windows of 5×5 pixels; ε in squared units of colour in [0, 1], for the sum over a window.
-RADIUS = 2
+# Windows of 7×7 pixels; ε in squared units of colour in [0, 1], for the sum over a window.
+RADIUS = 3
 EPSILON = 1e-3
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 # Places visited in one round of the loop. On CPUs 3 is twice as fast as 1; writing out the whole
 # loop is slower than either and takes far longer to compile.
@@ -72,3 +72,10 @@ def accumulate(term: Callable[[Callable[[Array], Array]], Any], radius: int) -> 
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(here, jnp.int32(0))
     )
     return jax.lax.scan(add, nothing, jnp.arange(side**2), unroll=_AT_ONCE)[0]
+
+
+def eroded(known: Bool[Array, "b h w k"], radius: int) -> Bool[Array, "b h w k"]:
+    """True where all of the window around a pixel is; what lies outside the picture is left out."""
+    side = (1, 2 * radius + 1, 2 * radius + 1, 1)
+    missing = (~known).astype(jnp.float32)
+    return jax.lax.reduce_window(missing, 0.0, jax.lax.max, side, (1,) * 4, "SAME") == 0

@@ -96,14 +96,14 @@ def cascade(
         enlarge: an answer brought to a larger size.
         steps: at the full size.
         between: steps at the sizes before it, but for the coarsest.
-        start: an answer m×n×K at any size, from which to go on: only larger sizes are visited.
+        start: an answer m×n×K at any size, from which to go on: smaller sizes are left out.
             Without it, the coarsest size is solved from 0.
         tol: as in `improve`, at full size.
     """
     sizes = sizes_up_to(shape)
     if start is not None:
         pixels = start.shape[0] * start.shape[1]
-        sizes = [size for size in sizes[:-1] if size[0] * size[1] > pixels] + sizes[-1:]
+        sizes = [size for size in sizes[:-1] if size[0] * size[1] >= pixels] + sizes[-1:]
     value = start
     for size in sizes[:-1]:
         at = problem(size)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import binary_erosion
 
-from energynets.ops.windows import accumulate, count, middles, surrounded
+from energynets.ops.windows import accumulate, count, eroded, middles, surrounded
 
 
 def plane(height, width, seed=0):
@@ -81,3 +82,17 @@ def test_a_batch_by_vmap_is_the_loop():
 def test_a_negative_radius_is_refused():
     with pytest.raises(ValueError, match="radius must be 0 or more, got -1"):
         count((4, 4), -1)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2])
+def test_eroded_is_the_erosion_of_each_plane_with_the_outside_left_out(radius):
+    known = np.random.default_rng(3).random((2, 9, 7, 2)) < 0.9
+    square = np.ones((2 * radius + 1,) * 2, bool)
+    expected = np.stack(
+        [
+            np.stack([binary_erosion(p, square, border_value=1) for p in np.moveaxis(one, -1, 0)])
+            for one in known
+        ]
+    )
+    assert expected.any() and not expected.all()
+    np.testing.assert_array_equal(np.moveaxis(eroded(jnp.asarray(known), radius), -1, 1), expected)
