@@ -51,6 +51,15 @@ def test_matte_takes_trimaps_and_scribbles(place, capsys):
     np.testing.assert_array_equal(read(again), read(out))
 
 
+def test_matte_uses_the_shipped_network(place, capsys):
+    arguments = "matte", place / "a.png", "--trimap", place / "trimap.png", "--json"
+    assert run(*arguments, "--method", "network") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["method"] == "network" and told["steps"] == 0 and told["energy"] > 0
+    expected = energynets.matte(BYTES, TRIMAP, method="network", network="matting")
+    np.testing.assert_array_equal(read(place / "a_alpha.png"), eight_bits(expected.alpha))
+
+
 def test_dehaze_writes_picture_and_transmission(place):
     t = place / "t.png"
     assert run("dehaze", place / "a.png", "--transmission", t, "--airlight", "0.8,0.8,0.9") == 0
@@ -169,7 +178,6 @@ def test_a_trimap_without_anything_unknown_is_the_matte(place, capsys):
         ("matte a.png --trimap black.png", "black.png: wanted foreground and background, got no f"),
         ("matte a.png --trimap white.png", "white.png: wanted foreground and background, got no b"),
         ("matte a.png --trimap a.png", "a.png: wanted a picture without colours"),
-        ("matte a.png --trimap trimap.png --method network", "no network is shipped"),
         ("matte a.png --trimap trimap.png --epsilon 0", "epsilon: wanted a finite number above 0"),
         ("dehaze a.png --omega 2", "omega: wanted a number from 0 to 1"),
         ("dehaze a.png --airlight 0.5,0.5", "airlight: wanted 3 values"),

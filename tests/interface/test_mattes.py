@@ -67,6 +67,18 @@ def test_more_steps_of_polish_come_closer_and_a_start_is_gone_on_from():
     assert energynets.matte(IMAGE, TRIMAP, optimality=True).gap == 0
 
 
+def test_the_shipped_network_is_better_than_its_trimap_and_polish_goes_on_from_it():
+    found = energynets.matte(IMAGE, TRIMAP, method="network")
+    unknown = TRIMAP == 128
+    error = np.mean((found.alpha - TRUTH)[unknown] ** 2)
+    assert error < 0.25 * np.mean((0.5 - TRUTH[unknown]) ** 2)
+    polished = energynets.matte(IMAGE, TRIMAP, method="polish", steps=5)
+    cold = energynets.matte(IMAGE, TRIMAP, method="polish", steps=5, start=TRIMAP / 255)
+    least = energynets.matte(IMAGE, TRIMAP).energy
+    assert found.energy > polished.energy > least * (1 - 1e-4)
+    assert cold.energy > polished.energy
+
+
 def test_alpha_never_leaves_0_and_1_and_batches_are_what_each_is_alone():
     batch = energynets.matte([IMAGE, IMAGE[::-1]], [TRIMAP, TRIMAP[::-1]])
     assert batch.alpha.shape == (2, 40, 40) and batch.alpha.dtype == np.float32

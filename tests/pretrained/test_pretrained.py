@@ -177,7 +177,7 @@ def test_a_checkpoint_without_its_config_is_refused(tmp_path):
 
 def test_every_shipped_name_loads_and_works():
     assert pretrained.names() == sorted(pretrained.names())
-    assert {"dehazing", "seeded_seg"} <= {*pretrained.names()}
+    assert {"dehazing", "matting", "seeded_seg"} <= {*pretrained.names()}
     shipped = Path(pretrained.__file__).parent
     image, seeds = inputs()
     for name in pretrained.names():
