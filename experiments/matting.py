@@ -44,7 +44,13 @@ METHODS = ("network", "polish", "exact")
 LIMITS = {
     (0, 1): ("data.crop", "data.hide", "data.hide_least"),
     (1, inf): ("data.size", "data.validation_count"),
-    (0, inf): ("loss.seed_weight", "loss.radius", "report.pictures", "report.count", "report.steps"),
+    (0, inf): (
+        "loss.seed_weight",
+        "loss.radius",
+        "report.pictures",
+        "report.count",
+        "report.steps",
+    ),
 }
 LABELS = np.array([0, 1], np.int32)  # background, foreground
 

@@ -2,6 +2,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -94,7 +95,7 @@ def test_trimaps_are_what_the_starting_network_says_but_for_a_band_at_its_border
     variables = experiment.init(jax.random.key(0))
     answer = start.network.apply(variables, batch.image, known[None], train=False)[0, ..., 1]
     alpha = ridge.drawn(answer, example.image, example.image, radius=config.loss.radius)
-    expected = energies.energy(Seeded(example.image, known), alpha)
+    expected = energies.energy(Seeded(jnp.asarray(example.image), jnp.asarray(known)), alpha)
     loss = experiment.loss(variables, batch, jax.random.key(0))
     np.testing.assert_allclose(loss.values[0], expected, rtol=1e-5)
     assert experiment.predict is not None
