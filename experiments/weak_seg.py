@@ -412,6 +412,12 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
     tables = [comparison.table(f"{about['loss']}; {about['labels']}", found, columns)]
     if config.report.runs:
         beside = gathering.reports(Path(config.report.runs), what="weak_seg", but=workdir)
+        named = {
+            "{labels}: {loss}, {network}, seed {seed}".format(**run["run"]): Path(run["folder"])
+            for run in [*beside, {"run": about, "folder": workdir}]
+        }
+        scalars = ("validation/crf", "validation/mean_iou")
+        figures.draw_runs(workdir / "figures" / "runs.png", named, scalars)
         tables.append(
             gathering.table(
                 f"Runs in {config.report.runs}",

@@ -54,6 +54,29 @@ def draw_training(workdir: Path, lines: Mapping[str, float] | None = None) -> No
     _save(figure, workdir / "figures" / "training.png")
 
 
+def draw_runs(path: Path, runs: Mapping[str, Path], scalars: Sequence[str]) -> None:
+    """One panel for each logged scalar, with a line for each run, by name, against the step.
+
+    A run that never logged a scalar has no line; where no run did, nothing is drawn.
+    """
+    curves = {name: _curves(read_metrics(workdir)) for name, workdir in runs.items()}
+    if not any(scalar in of for of in curves.values() for scalar in scalars):
+        return
+    figure, axes = _pyplot().subplots(
+        1, len(scalars), figsize=(5 * len(scalars), 4), squeeze=False, layout="constrained"
+    )
+    for axis, scalar in zip(axes.flat, scalars, strict=True):
+        for name, of in curves.items():
+            if scalar in of:
+                axis.plot(*zip(*of[scalar], strict=True), linewidth=1, label=name)
+        axis.set_title(scalar)
+        axis.set_xlabel("step")
+    told = [axis.get_legend_handles_labels() for axis in axes.flat]
+    handles, names = max(told, key=lambda one: len(one[1]))
+    figure.legend(handles, names, loc="outside lower center", fontsize=7, ncols=2)
+    _save(figure, path)
+
+
 def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     """For each scalar its steps and values; without the loss where the energy is the same."""
     hidden = {"step", "seconds_a_step", "waiting"}

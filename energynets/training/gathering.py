@@ -16,7 +16,8 @@ def reports(folder: Path, *, what: str, but: Path | None = None) -> list[Run]:
     """The scores of every finished run in `folder` whose scores have "run" about `what`.
 
     `but` is left out: the run that is being reported, whose report may be there from before.
-    A run says about itself, in scores["run"], what makes it a row: {"of": what, …}.
+    A run says about itself, in scores["run"], what makes it a row: {"of": what, …}. Beside that
+    stands its folder, as run["folder"].
 
     Raises:
         BadInputError: if there is no such folder.
@@ -29,7 +30,7 @@ def reports(folder: Path, *, what: str, but: Path | None = None) -> list[Run]:
             continue
         scores = json.loads(path.read_text())["scores"]
         if scores.get("run", {}).get("of") == what:
-            found.append(scores)
+            found.append({**scores, "folder": str(path.parent)})
     return found
 
 

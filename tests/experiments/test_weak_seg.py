@@ -59,8 +59,9 @@ def test_smoke_trains_and_reports_and_sets_runs_beside_one_another(tmp_path):
     assert "| pyramid | masks | cross entropy | network | 1 |" in text
     assert "| pyramid | scribbles × 1 | cross entropy + 1 kernel cut | network | 1 |" in text
     assert "from full" in text
-    with Image.open(tmp_path / "smoke" / "figures" / "pictures.png") as picture:
-        picture.load()
+    for figure in ("pictures", "runs"):
+        with Image.open(tmp_path / "smoke" / "figures" / f"{figure}.png") as picture:
+            picture.load()
     measured = [r for r in read_metrics(tmp_path / "smoke") if "validation/crf" in r]
     assert [r["step"] for r in measured] == [0, 2, 4]
 

@@ -50,8 +50,30 @@ def test_a_loss_that_is_not_the_energy_alone_has_a_panel_of_its_own(tmp_path, mo
     assert [axis.get_title() for axis in saved[0].axes] == ["energy", "loss"]
 
 
+def test_runs_are_lines_beside_one_another_and_one_that_lacks_a_scalar_has_none(
+    tmp_path, monkeypatch
+):
+    saved = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: saved.append(figure))
+    for name, scalars in {"descent": ("crf", "iou"), "proposals": ("iou",)}.items():
+        (tmp_path / name).mkdir()
+        journal = Journal(tmp_path / name, -1)
+        for step in range(3):
+            journal.write(step, {scalar: step + len(name) for scalar in scalars})
+        journal.close()
+    runs = {name: tmp_path / name for name in ("descent", "proposals")}
+    figures.draw_runs(tmp_path / "runs.png", runs, ("crf", "iou"))
+    lines = [
+        {line.get_label(): [*line.get_ydata()] for line in axis.lines} for axis in saved[0].axes
+    ]
+    assert lines == [{"descent": [7, 8, 9]}, {"descent": [7, 8, 9], "proposals": [9, 10, 11]}]
+    told = [text.get_text() for text in saved[0].legends[0].get_texts()]
+    assert told == ["descent", "proposals"]
+
+
 def test_nothing_is_drawn_of_no_metrics(tmp_path):
     figures.draw_training(tmp_path)
+    figures.draw_runs(tmp_path / "figures" / "runs.png", {"one": tmp_path}, ("loss",))
     assert not (tmp_path / "figures").exists()
 
 

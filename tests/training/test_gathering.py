@@ -26,6 +26,7 @@ def folder(tmp_path):
 
 def test_runs_that_differ_by_a_seed_are_one_row_with_their_spread(folder):
     runs = gathering.reports(folder, what="weak")
+    assert [run["folder"] for run in runs] == [str(folder / name) for name in ("a0", "a1", "full")]
     made = gathering.table(
         "All",
         runs,
