@@ -46,6 +46,9 @@ def hide(
     return shown
 
 
+_STEPS = (-1, 0, 1)
+
+
 def shorten(seeds: UInt8[np.ndarray, "h w"], ratio: float) -> UInt8[np.ndarray, "h w"]:
     """Every stroke cut to the share `ratio` of its pixels, at both ends; at 0 a click is left.
 
@@ -67,17 +70,14 @@ def shorten(seeds: UInt8[np.ndarray, "h w"], ratio: float) -> UInt8[np.ndarray, 
             stroke = numbered[box] == number
             rows, columns = np.nonzero(stroke)
             middle = np.hypot(rows - rows.mean(), columns - columns.mean()).argmin()
-            reached = np.zeros_like(stroke)
-            reached[rows[middle], columns[middle]] = True
-            away = np.where(reached, 0, -1)
-            distance = 0
-            while (away[stroke] < 0).any():
-                distance += 1
-                reached = ndimage.binary_dilation(reached, around) & stroke
-                away[reached & (away < 0)] = distance
-            order = np.argsort(away[rows, columns], kind="stable")
-            stay = order[: max(1, round(ratio * len(order)))]
-            kept[box][rows[stay], columns[stay]] = label
+            wanted = max(1, round(ratio * len(rows)))
+            left = set(zip(rows.tolist(), columns.tolist(), strict=True))
+            ring, stay = {(int(rows[middle]), int(columns[middle]))}, []
+            while len(stay) < wanted:
+                stay += sorted(ring)
+                left -= ring
+                ring = {(r + i, c + j) for r, c in ring for i in _STEPS for j in _STEPS} & left
+            kept[box][tuple(np.transpose(stay[:wanted]))] = label
     return kept
 
 
