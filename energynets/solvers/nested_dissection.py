@@ -21,7 +21,7 @@ from energynets.solvers.tiles import Tiles
 _WHOLE = 256
 # For each radius, the sides of the tiles at most, and how many merges are made elementwise.
 _TILE = {1: 4, 2: 7}
-_SMALL = {1: 2}
+_SMALL = {1: 4}
 
 
 class Separators(NamedTuple):
@@ -76,7 +76,7 @@ def factor(stencil: Stencil) -> Factor:
         for merge in plan.merges[: tiles.merges]:
             separators, left = _eliminate(*_halves(left), merge, LANES)
             small.append(separators)
-        return rows, tuple(small), jnp.moveaxis(left, -1, 0)
+        return rows, tuple(small), jnp.moveaxis(jax.lax.optimization_barrier(left), -1, 0)
 
     with jax.default_matmul_precision("highest"):
         rows, small, left = jax.lax.map(begin, jnp.arange(plan.rows.pixels.shape[0] // tiles.chunk))
@@ -180,19 +180,28 @@ def _eliminate(
 ) -> tuple[Separators, Array]:
     """Join two regions and eliminate the separator between them."""
     size, axis = merge.ring.size, layout.axis
-    children = first, second
-    one, two = (_cut(child, merge, which, axis) for which, child in enumerate(children))
-    edges = _cut(one, merge, 0, axis + 1) + _cut(two, merge, 1, axis + 1)
-    one, two = (
-        _spread(part, keep, size, axis + 1)
-        for part, keep in zip((one, two), merge.keep, strict=True)
+    # Rows of the children, columns of the parent.
+    wide = [
+        _spread(child, keep, size, axis + 1)
+        for child, keep in zip((first, second), merge.keep, strict=True)
+    ]
+    edges = jax.lax.optimization_barrier(
+        sum(
+            _cut(_cut(child, merge, which, axis), merge, which, axis + 1)
+            for which, child in enumerate((first, second))
+        )
     )
-    touched = one + two
-    pivot = layout.inverse(edges, touched.sum(axis + 1))
+    touched = jax.lax.optimization_barrier(
+        sum(_cut(child, merge, which, axis) for which, child in enumerate(wide))
+    )
+    pivot = layout.inverse(edges, layout.total(touched))
     reach = layout.product(pivot, touched)
     left = layout.product(touched, reach)
-    for child, keep in zip(children, merge.keep, strict=True):
-        left = left + _spread(_spread(child, keep, size, axis + 1), keep, size, axis)
+    for child, keep in zip(wide, merge.keep, strict=True):
+        for begin, length, to in keep:
+            rows = jax.lax.slice_in_dim(child, begin, begin + length, axis=axis % child.ndim)
+            there = jax.lax.slice_in_dim(left, to, to + length, axis=axis % left.ndim)
+            left = jax.lax.dynamic_update_slice_in_dim(left, there + rows, to, axis % left.ndim)
     return Separators(pivot, reach), left
 
 
@@ -242,19 +251,11 @@ def _cut(array: Array, merge: Merge, which: int, axis: int) -> Array:
 def _spread(array: Array, keep: Segments, size: int, axis: int) -> Array:
     """The parts of a child's ring at their places in the parent's, and 0 elsewhere."""
     axis = axis % array.ndim
-    parts, end = [], 0
-
-    def zeros(length: int) -> None:
-        if length:
-            shape = (*array.shape[:axis], length, *array.shape[axis + 1 :])
-            parts.append(jnp.zeros(shape, array.dtype))
-
+    placed = jnp.zeros((*array.shape[:axis], size, *array.shape[axis + 1 :]), array.dtype)
     for begin, length, to in keep:
-        zeros(to - end)
-        parts.append(jax.lax.slice_in_dim(array, begin, begin + length, axis=axis))
-        end = to + length
-    zeros(size - end)
-    return jnp.concatenate(parts, axis)
+        part = jax.lax.slice_in_dim(array, begin, begin + length, axis=axis)
+        placed = jax.lax.dynamic_update_slice_in_dim(placed, part, to, axis)
+    return placed
 
 
 def _gather(ring: Array, separator: Array, merge: Merge, which: int, axis: int) -> Array:

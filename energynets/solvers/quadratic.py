@@ -36,6 +36,10 @@ _PATIENCE = 8
 # picture is. A correction larger than this many is therefore the rounding of the residual, blown
 # up by weakly held regions.
 _TRUST = 1000
+# The next correction counts as this much larger than the last one lets expect.
+_MARGIN = 100
+# It is not foretold for smaller tolerances, where the rounding of residuals may be what is left.
+_LOOSE = 1e-8
 
 
 def minimise(
@@ -56,7 +60,10 @@ def minimise(
     `value` is not clipped. `residual` is max |D⁻¹ (b - A u)|, D being the diagonal of A. A small
     residual alone does not prove a small error, since a region held by weak edges can move as a
     whole: `converged` asks, too, that the last correction was at most `tol` times the largest
-    value. `steps` counts corrections; each takes one substitution. Nothing is ever NaN.
+    value, or that the one after it would be, by a margin of 100. That is foretold from how much
+    smaller the last correction made the corrections and the residual, and only where values are
+    float64, no conductance is negative, the factor is that of A and `tol` is 1e-8 at least.
+    `steps` counts corrections; each takes one substitution. Nothing is ever NaN.
 
     The first corrections use a factor in float32, even where values are float64: it is exact to
     some roundings where no conductance is negative, and preconditions conjugate gradients where
@@ -72,8 +79,8 @@ def minimise(
         factor: of a similar stencil, in place of a new one: of the same picture with other seeds,
             say. The more alike they are, the fewer steps it takes. See `nested_dissection.factor`.
         start: where to begin; 0 if None.
-        tol: largest residual and last correction; eps^(2/3) if None, which is 2e-5 in float32 and
-            4e-11 in float64.
+        tol: largest residual and correction, see above; eps^(2/3) if None, which is 2e-5 in
+            float32 and 4e-11 in float64. A larger one takes fewer steps.
         again: whether a factor in float64 may take over, which doubles the time to compile.
             Needless where no conductance is negative, nor below 1e-9 of the largest.
         method: "auto" is "direct" where the factor holds up to `DIRECT_NUMBERS` numbers or is
@@ -218,6 +225,9 @@ def _improve(
     """
 
     matrix, factor, tol = system
+    # Corrections of a factor that is right to some roundings shrink until the rounding of residuals
+    # is all that is left: in the type of the factor at once, in float64 far below a loose tolerance.
+    foretells = jnp.isfinite(trust) & (factor.dtype != start.dtype) & (tol >= _LOOSE)
 
     def measured(value: Array) -> tuple[Array, Array]:
         """The residual, scaled to 1 lest squares or float32 factors run out of range; its size."""
@@ -247,7 +257,9 @@ def _improve(
         left, unit = measured(value)
         growth = ratio(unit, state.unit)
         scale = jnp.abs(value).max()
-        settled = moved <= tol * scale
+        shrinks = jnp.maximum(ratio(moved, state.best), ratio(unit, state.unit))
+        left_over = jnp.where(foretells & (state.steps > 0), _MARGIN * shrinks * moved, jnp.inf)
+        settled = jnp.minimum(moved, left_over) <= tol * scale
         best = jnp.minimum(moved, state.best)
         since = jnp.where(moved < state.best, 0, state.since + 1)
         steps = state.steps + helps

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Matrices are inverted in blocks of about this size, and each block column by column.
+# Larger matrices are inverted in blocks of about this size.
 _BLOCK = 32
 
 
@@ -30,6 +30,7 @@ class Layout(NamedTuple):
     axis: of the first node; the second's follows.
     product: Σ_k left[k, m] right[k, n].
     apply: Σ_k matrix[m, k] vectors[k, n].
+    total: Σ_k array[m, k].
     inverse: of (diag(edges·1 + ground) - edges); the diagonal of edges is not read. n³ operations.
         Nodes that no path joins to the ground make the matrix singular: one of them then counts as
         grounded.
@@ -38,6 +39,7 @@ class Layout(NamedTuple):
     axis: int
     product: Callable[[Array, Array], Array]
     apply: Callable[[Array, Array], Array]
+    total: Callable[[Array], Array]
     inverse: Callable[[Array, Array], Array]
 
 
@@ -51,6 +53,11 @@ def _matrix_product(left: Float[Array, "*b k m"], right: Float[Array, "*b k n"])
     return left.mT @ right
 
 
+def _block_total(array: Float[Array, "*b m k"]) -> Array:
+    # A product, since XLA's CPU backend is slow at sums over an axis.
+    return (array @ jnp.ones((array.shape[-1], 1), array.dtype))[..., 0]
+
+
 def _inverse_blocks(edges: Float[Array, "*b n n"], ground: Float[Array, "*b n"]) -> Array:
     """Known for more and more of the first nodes, the others being grounded: a block more a step.
 
@@ -60,7 +67,7 @@ def _inverse_blocks(edges: Float[Array, "*b n n"], ground: Float[Array, "*b n"])
     """
     size = ground.shape[-1]
     if size <= _BLOCK:
-        return _inverse_by_columns(edges, ground)
+        return _inverse_by_nodes(edges, ground, ground.ndim - 1)
     count = -(-size // _BLOCK)
     block = -(-size // count)
     more = count * block - size
@@ -77,12 +84,13 @@ def _inverse_blocks(edges: Float[Array, "*b n n"], ground: Float[Array, "*b n"])
             return jax.lax.dynamic_slice_in_dim(array, start, block, array.ndim + axis)
 
         across = here(edges, -1)
-        leak = ground + jnp.where(node >= start + block, edges, 0).sum(-1)
+        leak = ground + _block_total(jnp.where(node >= start + block, edges, 0))
         reach = known @ across
         back = reach.mT
-        own = _inverse_by_columns(
+        own = _inverse_by_nodes(
             here(across, -2) + across.mT @ reach,
             here(leak, -1) + (back @ leak[..., None])[..., 0],
+            ground.ndim - 1,
         )
         reach = jax.lax.dynamic_update_slice_in_dim(reach, unit, start, reach.ndim - 2)
         return known + reach @ (own @ reach.mT)
@@ -91,58 +99,73 @@ def _inverse_blocks(edges: Float[Array, "*b n n"], ground: Float[Array, "*b n"])
     return known[..., :size, :size]
 
 
-def _inverse_by_columns(edges: Float[Array, "*b n n"], ground: Float[Array, "*b n"]) -> Array:
-    size = ground.shape[-1]
-    # leak[..., k]: from each node to the ground and to all nodes after k.
-    after = jnp.tril(jnp.ones((size, size), edges.dtype), -1)
-    leak = ground[..., None] + edges @ after
-    unit = jnp.eye(size, dtype=edges.dtype)
+def _inverse_lanes(edges: Float[Array, "n n t"], ground: Float[Array, "n t"]) -> Array:
+    return _inverse_by_nodes(edges, ground, 0)
 
-    def border(k: Array, known: Array) -> Array:
-        edge = jax.lax.dynamic_index_in_dim(edges, k, -2, keepdims=True)
-        flow = jax.lax.dynamic_index_in_dim(leak, k, -1, keepdims=False)
-        reach = (known * edge).sum(-1) + unit[k]
-        share = reciprocal((reach * flow).sum(-1))
-        return known + (share[..., None] * reach)[..., None] * reach[..., None, :]
 
-    return jax.lax.fori_loop(0, size, border, jnp.zeros_like(edges))
+def _inverse_by_nodes(edges: Array, ground: Array, axis: int) -> Array:
+    """One node after the other is eliminated; those before it keep what reaches them.
+
+    After k steps, `known` is the inverse for the first k nodes, the others being grounded, its
+    product with the conductances from the others, and the conductances left between the others.
+    With c the column of the next node and 1 at that node itself, and s all that it conducts to the
+    ground and to the nodes after it, each step adds c cᵀ / s.
+    """
+    size = ground.shape[axis]
+    node = jnp.arange(size).reshape(-1, *(1,) * (ground.ndim - 1 - axis))
+
+    def step(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        known, ground = state
+        row = jax.lax.dynamic_index_in_dim(known, k, axis, keepdims=False)
+        own = jax.lax.dynamic_index_in_dim(ground, k, axis)
+        conducted = own + jnp.where(node > k, row, 0).sum(axis, keepdims=True)
+        column = jnp.where(node == k, 1, row)
+        share = reciprocal(conducted) * column
+        first, second = jnp.expand_dims(node == k, 1), node == k
+        kept = jnp.where(first | second, 0, known)
+        known = kept + jnp.expand_dims(share, axis + 1) * jnp.expand_dims(column, axis)
+        return known, ground + share * own
+
+    return jax.lax.fori_loop(0, size, step, (edges, ground))[0]
+
+
+def _lane_sum(terms: list[Array]) -> Array:
+    """Written out, so that the result is visited once; in pairs, for the sake of rounding."""
+    while len(terms) > 1:
+        last = [terms[-1]] if len(terms) % 2 else []
+        terms = [a + b for a, b in zip(terms[0::2], terms[1::2], strict=False)] + last
+    return terms[0]
+
+
+def _settled(compute: Callable[..., Array], *inputs: Array) -> Array:
+    """`compute(*inputs)` once: XLA would compute it again for every element that uses it.
+
+    On CPU it fuses across an `optimization_barrier`, but not what lies in a branch; the barrier
+    keeps it from seeing that the branch is always taken.
+    """
+    shape = jax.eval_shape(compute, *inputs)
+    always = jax.lax.optimization_barrier(jnp.asarray(True))
+    return jax.lax.cond(always, compute, lambda *_: jnp.zeros(shape.shape, shape.dtype), *inputs)
 
 
 def _lane_product(left: Float[Array, "k m t"], right: Float[Array, "k n t"]) -> Array:
-    """Written out, so that the result is visited once."""
-    total = left[0][:, None] * right[0][None]
-    for k in range(1, left.shape[0]):
-        total = total + left[k][:, None] * right[k][None]
-    return total
+    def compute(left: Array, right: Array) -> Array:
+        return _lane_sum([left[k][:, None] * right[k][None] for k in range(left.shape[0])])
+
+    return _settled(compute, left, right)
 
 
-def _inverse_lanes(edges: Float[Array, "n n t"], ground: Float[Array, "n t"]) -> Array:
-    size = ground.shape[0]
-    unit = jnp.eye(size, dtype=edges.dtype)[..., None]
-    node = jnp.arange(size)[:, None]
+def _lane_apply(matrix: Float[Array, "m k t"], vectors: Float[Array, "k n t"]) -> Array:
+    def compute(matrix: Array, vectors: Array) -> Array:
+        terms = [matrix[:, k][:, None] * vectors[k][None] for k in range(matrix.shape[1])]
+        return _lane_sum(terms)
 
-    def border(k: Array, known: Array) -> Array:
-        edge = jax.lax.dynamic_index_in_dim(edges, k, 0, keepdims=False)
-        leak = ground + jnp.where(node > k, edges, 0).sum(1)
-        reach = (known * edge).sum(1) + unit[k]
-        share = reciprocal((reach * leak).sum(0))
-        return known + (share * reach)[:, None] * reach
-
-    return jax.lax.fori_loop(0, size, border, jnp.zeros_like(edges))
+    return _settled(compute, matrix, vectors)
 
 
-def _settled(array: Array) -> Array:
-    """Computed once: XLA would compute it again for every element that uses it."""
-    return jax.lax.optimization_barrier(array)
+def _lane_total(array: Float[Array, "m k t"]) -> Array:
+    return _lane_sum([array[:, k] for k in range(array.shape[1])])
 
 
-def _lane_product_settled(left: Array, right: Array) -> Array:
-    return _settled(_lane_product(left, right))
-
-
-def _apply_lanes(matrix: Float[Array, "m k t"], vectors: Float[Array, "k n t"]) -> Array:
-    return (matrix[:, :, None] * vectors).sum(1)
-
-
-BLOCKS = Layout(-2, _matrix_product, jnp.matmul, _inverse_blocks)
-LANES = Layout(-3, _lane_product_settled, _apply_lanes, _inverse_lanes)
+BLOCKS = Layout(-2, _matrix_product, jnp.matmul, _block_total, _inverse_blocks)
+LANES = Layout(-3, _lane_product, _lane_apply, _lane_total, _inverse_lanes)
