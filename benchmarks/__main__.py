@@ -18,7 +18,10 @@ from typing import Any
 from benchmarks import child, report
 from benchmarks.rows import Row, peak, show
 
-MODULES = ("losses", "random_walker", "matting", "large", "dehazing", "filtering", "network")
+MODULES = (
+    *("losses", "random_walker", "matting", "dehazing", "growth", "large"),
+    *("filtering", "network"),
+)
 RESULTS = Path(__file__).parent / "results"
 
 

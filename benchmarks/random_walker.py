@@ -1,160 +1,210 @@
-"""Our exact solver of the random walker against SciPy's two, on the same systems in one process.
+"""Exact random-walker probabilities: ours against SciPy's, CHOLMOD's and scikit-image's.
 
-python -m benchmarks.random_walker [--sizes 64 128 256] [--betas 100 1000] [--repeats 5]
+python -m benchmarks.random_walker [--sizes 128 256 512] [--betas 100 1000] [--repeats 3]
+    [--batch 16] [--root FOLDER]
 
-All in float64, alternating, one picture after the other; medians are printed. Both sides start
-from the picture's edge weights on the host: SciPy's time is that of factoring and solving, its
-matrix being built beforehand; ours includes the weights, but not the compilation, which is stated
-apart. The error is that against SuperLU refined in extended precision, which is the truth to about
-1e-15; SciPy's own error stands beside it.
+Two labels, one stroke each, λ = 1, edge weights with a floor of 1e-6, float64, tolerance 1e-7.
+All take turns in one process. SciPy and CHOLMOD factor and solve a matrix that is built beforehand;
+ours begins with the picture, so that its time has the edge weights within, but not the
+compilation, which is stated in the note. "error" is the largest difference from SuperLU refined in
+extended precision. "MB" of ours is what XLA sets aside, that of splu its factors.
+
+scikit-image holds seeds fixed and has a floor of 1e-10, so that its system is another one: its β is
+scaled to give our weights, its errors are those of its iterative modes against its own "bf",
+which run at the first tolerance of 1e-3, 1e-5, … 1e-13 at which they are within
+1e-6 of that, or at the last one, and the note says so. It builds its matrix within the time.
+
+A batch is one program under `vmap`, against a loop over splu.
 """
 
 import argparse
-import platform
-import statistics
 import time
-from collections.abc import Callable
-from typing import Any
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy
-import scipy.sparse
-import scipy.sparse.linalg
-import skimage.data
-import skimage.transform
-from rich.console import Console
-from rich.table import Table
+from skimage.segmentation import random_walker as scikit_random_walker
 
-from energynets.energies.random_walker import edge_weights
+from benchmarks.pictures import photographs, strokes
+from benchmarks.rows import OURS, Kept, Row, alternate, installed, missing, show
+from benchmarks.systems import System, direct
 from energynets.seeded import Seeded
-from energynets.solvers.random_walker import solve
+from energynets.solvers.random_walker import solve, stencil
 
-FLOOR = 1e-6
+FLOOR, TOLERANCE, WANTED = 1e-6, 1e-7, 1e-6
 
 
-def pictures(size: int) -> dict[str, Seeded]:
-    """Photographs of scikit-image, size×size, with one stroke for each of two labels."""
-    seeds = np.zeros((size, size, 2))
-    seeds[size // 4, size // 4 : size // 2, 0] = 1
-    seeds[3 * size // 4, size // 2 : 3 * size // 4, 1] = 1
-    photographs = {name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea")}
-    return {
-        name: Seeded(
-            jnp.asarray(skimage.transform.resize(picture, (size, size), anti_aliasing=True)),
-            jnp.asarray(seeds),
-        )
-        for name, picture in photographs.items()
+def system(inputs: Seeded, beta: float) -> System:
+    return System(stencil(inputs, beta=beta, floor=FLOOR), np.asarray(inputs.seeds))
+
+
+def compiled(inputs: Seeded, *, batched: bool = False):
+    """solve(inputs, beta), and the seconds of processor time that compiling it took."""
+
+    def walk(inputs: Seeded, beta):
+        return solve(inputs, beta=beta, floor=FLOOR, tol=TOLERANCE)
+
+    start = time.process_time()
+    chosen = jax.vmap(walk, (0, None)) if batched else walk
+    program = jax.jit(chosen).lower(inputs, jnp.asarray(1.0, inputs.image.dtype)).compile()
+    return program, time.process_time() - start
+
+
+def _error(found: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.abs(np.asarray(found).reshape(truth.shape) - truth).max())
+
+
+def single(
+    size: int, betas: tuple[float, ...], repeats: int, root: Path | None, modes: tuple[str, ...]
+) -> Iterator[Row]:
+    seeds = jnp.asarray(strokes(size))
+    program, compiling = None, 0.0
+    for name, picture in photographs(size, root, 2).items():
+        inputs = Seeded(jnp.asarray(picture), seeds)
+        if program is None:
+            program, compiling = compiled(inputs)
+        for beta in betas:
+            about = {
+                "comparison": "random walker",
+                "case": f"{name} {size}², β = {beta:g}",
+                "pixels": size**2,
+            }
+            problem = system(inputs, beta)
+
+            def ours(inputs=inputs, beta=beta, program=program):
+                return jax.block_until_ready(program(inputs, beta))
+
+            calls = {OURS: Kept(ours)} | {w: Kept(c) for w, c in direct(problem).items()}
+            taken = alternate(calls, repeats)
+            truth = problem.refined()
+            for method, times in taken.items():
+                row = about | {"method": method, **times}
+                found = calls[method].result
+                if method == OURS:
+                    row["memory"] = program.memory_analysis().temp_size_in_bytes
+                    row["note"] = (
+                        f"{int(found.steps)} steps, residual {float(found.residual):.0e}, "
+                        f"converged {bool(found.converged)}, compiled in {compiling:.0f} s of CPU"
+                    )
+                    found = found.value
+                row["error"] = _error(found, truth)
+                if method == "splu":
+                    row["memory"] = problem.fill()
+                yield row
+            if "CHOLMOD" not in taken:
+                yield missing("random walker", about["case"], "CHOLMOD", "cvxopt")
+            yield from _scikit(inputs, beta, ours, about, modes)
+
+
+def _scikit(inputs: Seeded, beta: float, ours, about: Row, modes: tuple[str, ...]) -> Iterator[Row]:
+    picture = np.asarray(inputs.image, np.float64)
+    labels = (np.asarray(inputs.seeds) * (1, 2)).sum(-1).astype(int)
+    scaled = beta * 10 * picture.std() * np.sqrt(picture.shape[-1])
+
+    def walk(mode: str, tol: float = 1e-3) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # says where its iterations do not converge
+            return scikit_random_walker(
+                picture,
+                labels,
+                beta=scaled,
+                mode=mode,
+                tol=tol,
+                return_full_prob=True,
+                channel_axis=-1,
+            )
+
+    truth = None
+    for mode in modes:
+        method = f"scikit-image {mode}"
+        if mode == "cg_mg" and not installed("pyamg"):
+            yield missing(about["comparison"], about["case"], method, "pyamg")
+            continue
+        if mode == "bf":
+            call = Kept(lambda: walk("bf"))
+            times = alternate({OURS: ours, method: call}, 1, slow=(method,))[method]
+            truth = call.result
+            yield about | {"method": method, **times, "note": "its own weights, the reference"}
+            continue
+        truth = walk("bf") if truth is None else truth
+        for tol in (1e-3, 1e-5, 1e-7, 1e-9, 1e-11, 1e-13):
+            call = Kept(lambda mode=mode, tol=tol: walk(mode, tol))
+            times = alternate({OURS: ours, method: call}, 1, slow=(method,))[method]
+            error = _error(call.result, truth)
+            if tol == 1e-3:
+                default = error
+            if error <= WANTED or times["seconds"] > 60:
+                break
+        note = f"tol {tol:.0e}; by default its error is {default:.0e}"
+        yield about | {"method": method, **times, "error": error, "note": note}
+
+
+def batch(size: int, count: int, beta: float, repeats: int, root: Path | None) -> Iterator[Row]:
+    """`count` crops under vmap, against a loop over splu."""
+    large = photographs(2 * size, root, 4)
+    crops = []
+    for number in range(count):
+        picture = list(large.values())[number % len(large)]
+        row, column = divmod(number // len(large) % 4, 2)
+        crops.append(picture[row * size :, column * size :][:size, :size])
+    seeds = np.broadcast_to(strokes(size), (count, size, size, 2))
+    inputs = Seeded(jnp.asarray(np.stack(crops)), jnp.asarray(seeds))
+    program, compiling = compiled(inputs, batched=True)
+    problems = [system(Seeded(*pair), beta) for pair in zip(*inputs, strict=True)]
+    calls = {
+        OURS: Kept(lambda: jax.block_until_ready(program(inputs, beta))),
+        "splu, a loop": Kept(lambda: np.stack([problem.splu() for problem in problems])),
     }
+    truth = np.stack([problem.refined() for problem in problems])
+    about = {"comparison": "random walker, batch", "case": f"{count}×{size}², β = {beta:g}"}
+    for method, times in alternate(calls, repeats).items():
+        found = calls[method].result
+        row = about | {"method": method, **times}
+        if method == OURS:
+            row["memory"] = program.memory_analysis().temp_size_in_bytes
+            row["note"] = (
+                f"{int(found.steps.max())} steps, converged {bool(found.converged.all())}, "
+                f"compiled in {compiling:.0f} s of CPU"
+            )
+            found = found.value
+        yield row | {"error": _error(found, truth)}
 
 
-class System:
-    """(L + λQ) Y = λQX with λ = 1 as SciPy wants it."""
-
-    def __init__(self, inputs: Seeded, beta: float):
-        height, width, labels = inputs.seeds.shape
-        index = np.arange(height * width).reshape(height, width)
-        self.first = np.concatenate([index[:-1].ravel(), index[:, :-1].ravel()])
-        self.second = np.concatenate([index[1:].ravel(), index[:, 1:].ravel()])
-        weights = [edge_weights(inputs.image, axis, beta=beta, floor=FLOOR) for axis in (0, 1)]
-        self.weight = np.concatenate([np.asarray(w).ravel() for w in weights])
-        self.seeds = np.asarray(inputs.seeds).reshape(-1, labels)
-        self.known = self.seeds.sum(-1, keepdims=True)
-        pairs = scipy.sparse.coo_array(
-            (
-                np.r_[self.weight, self.weight],
-                (np.r_[self.first, self.second], np.r_[self.second, self.first]),
-            ),
-            shape=(index.size, index.size),
-        ).tocsr()
-        diagonal = np.asarray(pairs.sum(1)).ravel() + self.known[:, 0]
-        self.matrix = (scipy.sparse.diags_array(diagonal) - pairs).tocsc()
-        self.rhs = self.known * self.seeds
-
-    def spsolve(self) -> np.ndarray:
-        return np.asarray(scipy.sparse.linalg.spsolve(self.matrix, self.rhs))
-
-    def splu(self) -> np.ndarray:
-        """SuperLU told that the matrix is symmetric: minimum degree on Aᵀ + A, no pivoting."""
-        options = {"SymmetricMode": True}
-        return scipy.sparse.linalg.splu(
-            self.matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options
-        ).solve(self.rhs)
-
-    def refined(self) -> np.ndarray:
-        """SuperLU's solution, its residuals taken in extended precision and as differences."""
-        lu = scipy.sparse.linalg.splu(self.matrix)
-        y = np.zeros(self.rhs.shape, np.longdouble)
-        for _ in range(3):
-            flow = self.weight[:, None] * (y[self.second] - y[self.first])
-            residual = self.known * (self.seeds - y)
-            np.add.at(residual, self.first, flow)
-            np.subtract.at(residual, self.second, flow)
-            y += lu.solve(residual.astype(np.float64))
-        return y.astype(np.float64)
+def rows(
+    *,
+    sizes: tuple[int, ...] = (128, 256, 512),
+    betas: tuple[float, ...] = (100.0, 1000.0),
+    repeats: int = 3,
+    count: int = 16,
+    side: int = 128,
+    root: Path | None = None,
+    modes: tuple[str, ...] = ("bf", "cg_j", "cg_mg"),
+) -> Iterator[Row]:
+    """Single pictures of each size, then the batch."""
+    with jax.enable_x64(True):
+        for size in sizes:
+            yield from single(size, betas, repeats, root, modes)
+        for beta in betas:
+            yield from batch(side, count, beta, 3 * repeats, root)
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - start
+def quick() -> Iterator[Row]:
+    return rows(sizes=(16,), betas=(100.0,), repeats=1, count=2, side=16)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Our random-walker solver against SciPy.")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
+    parser = argparse.ArgumentParser(description="The exact random walker against peers.")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512])
     parser.add_argument("--betas", type=float, nargs="+", default=[100.0, 1000.0])
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
-
-    table = Table(title="Random walker, 2 labels, float64: seconds, median")
-    for column in (
-        *("picture", "size", "beta", "ours", "splu", "spsolve", "splu / ours", "spsolve / ours"),
-        *("our error", "splu's error", "residual", "steps", "converged"),
-    ):
-        table.add_column(column, justify="right")
-    compilation = {}
-    for size in arguments.sizes:
-        for name, inputs in pictures(size).items():
-            if size not in compilation:
-                start = time.perf_counter()
-                compiled = jax.jit(solve).lower(inputs, beta=1.0, floor=FLOOR).compile()
-                compilation[size] = time.perf_counter() - start
-            for beta in arguments.betas:
-                system = System(inputs, beta)
-                weights = {"beta": jnp.asarray(beta), "floor": jnp.asarray(FLOOR)}
-                contenders = {
-                    "ours": lambda compiled=compiled, inputs=inputs, weights=weights: compiled(
-                        inputs, **weights
-                    ),
-                    "splu": system.splu,
-                    "spsolve": system.spsolve,
-                }
-                times = {who: [] for who in contenders}
-                for _ in range(arguments.repeats + 1):
-                    for who, contender in contenders.items():
-                        times[who].append(seconds(contender))
-                # The first round warms caches up.
-                median = {who: statistics.median(taken[1:]) for who, taken in times.items()}
-                solution, truth = contenders["ours"](), system.refined()
-                ours = np.asarray(solution.value).reshape(truth.shape)
-                table.add_row(
-                    *(name, f"{size}²", f"{beta:g}"),
-                    *(f"{median[who]:.4f}" for who in contenders),
-                    *(f"{median[who] / median['ours']:.2f}" for who in ("splu", "spsolve")),
-                    *(f"{np.abs(y - truth).max():.0e}" for y in (ours, system.splu())),
-                    *(f"{solution.residual:.0e}", str(solution.steps), str(solution.converged)),
-                )
-    console = Console(width=max(150, Console().width))
-    console.print(table)
-    compiling = ", ".join(f"{size}²: {taken:.1f}" for size, taken in compilation.items())
-    console.print(f"Compilation, once a shape, in seconds: {compiling}")
-    console.print(
-        f"{jax.devices()[0].device_kind}, {platform.machine()}; JAX {jax.__version__}, "
-        f"SciPy {scipy.__version__}, NumPy {np.__version__}"
-    )
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=16, dest="count")
+    parser.add_argument("--root", type=Path, help="photographs in place of scikit-image's")
+    parser.add_argument("--modes", nargs="*", default=["bf", "cg_j", "cg_mg"])
+    given = vars(parser.parse_args())
+    show(rows(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}))
 
 
 if __name__ == "__main__":

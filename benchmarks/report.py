@@ -11,8 +11,8 @@ from typing import Any
 from benchmarks.rows import OURS, Row, table
 
 PACKAGES = (
-    *("jax", "jaxlib", "numpy", "scipy", "scikit-image", "scikit-sparse", "pyamg"),
-    *("PyMatting", "numba", "torch"),
+    *("jax", "jaxlib", "numpy", "scipy", "scikit-image", "pyamg"),
+    *("PyMatting", "numba", "cvxopt", "torch"),
 )
 
 

@@ -20,7 +20,7 @@ import gc
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,24 @@ _TURN = 0.1  # seconds
 
 
 def alternate(
-    contenders: Mapping[str, Callable[[], Any]], repeats: int, *, ours: str = OURS
+    contenders: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    *,
+    ours: str = OURS,
+    slow: Collection[str] = (),
 ) -> dict[str, Row]:
     """Seconds, cpu and ratio of each contender, which take turns in this process.
 
     Each is called once beforehand, to compile and to warm up; a turn is as many calls as take some
     tenth of a second of processor time, and counts their mean, so that short ones are not judged by
     the caches and the memory that long ones leave behind. A contender returns only once its work is
-    done (`jax.block_until_ready`).
+    done (`jax.block_until_ready`). Those named in `slow` are called once a turn, without warming
+    up.
     """
-    calls = {}
+    calls = dict.fromkeys(slow, 1)
     for name, contender in contenders.items():
+        if name in slow:
+            continue
         contender()
         busy = time.process_time()
         contender()
@@ -70,6 +77,16 @@ def alternate(
             )
         taken[name] = row
     return taken
+
+
+class Kept:
+    """A contender whose last result is kept, so that its error can be told."""
+
+    def __init__(self, call: Callable[[], Any]):
+        self.call, self.result = call, None
+
+    def __call__(self) -> Any:
+        self.result = self.call()
 
 
 def installed(package: str) -> bool:
