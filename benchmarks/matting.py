@@ -2,8 +2,9 @@
 
 python -m benchmarks.matting [--sizes 128 512] [--repeats 3] [--root FOLDER]
 
-Closed-form matting at an ε of 1e-5/9 and of 1e-7, which is PyMatting's default, and λ = 100, with one stroke each and with a trimap whose band is a fifteenth of the side wide; float64,
-tolerance 1e-6. All begin with the picture and end with α clipped to [0, 1]; compiling, numba's too,
+Closed-form matting at an ε of 1e-5/9 and of 1e-7, which is PyMatting's default, and λ = 100, with
+one stroke each and with a trimap whose band is a fifteenth of the side wide; float64, tolerance
+1e-6. All begin with the picture and end with α clipped to [0, 1]; compiling, numba's too,
 is not within. "error" is the largest difference from the exact solution of the method's own
 system, by SuperLU refined in extended precision: λ = 100 for ours, splu and "PyMatting, λ = 100"
 (its Laplacian, its incomplete Cholesky factor, its conjugate gradients), and seeds held fixed for

@@ -225,8 +225,8 @@ def _improve(
     """
 
     matrix, factor, tol = system
-    # Corrections of a factor that is right to some roundings shrink until the rounding of residuals
-    # is all that is left: in the type of the factor at once, in float64 far below a loose tolerance.
+    # Corrections of a factor that is right to some roundings shrink until rounding of residuals is
+    # all that is left: in the type of the factor at once, in float64 far below a loose tolerance.
     foretells = jnp.isfinite(trust) & (factor.dtype != start.dtype) & (tol >= _LOOSE)
 
     def measured(value: Array) -> tuple[Array, Array]:

@@ -84,6 +84,16 @@ def test_the_solution_is_that_of_superlu(epsilon, seed_weight):
     np.testing.assert_allclose(solution.value, expected.clip(0, 1), atol=1e-7)
 
 
+def test_a_picture_of_prime_sides_is_cut_and_solved_at_the_smallest_epsilon():
+    # 17·19 pixels are more than one block: tiles, merges and separators take part.
+    with jax.enable_x64(True):
+        inputs = example(jnp.float64, 17, 19)
+        solution = solve(inputs, epsilon=1e-7, seed_weight=100.0)
+        expected = reference(inputs, epsilon=1e-7, seed_weight=100.0)
+    assert solution.converged
+    np.testing.assert_allclose(solution.value, expected.clip(0, 1), atol=1e-7)
+
+
 def test_large_weights_make_seeds_hold():
     with jax.enable_x64(True):
         inputs = example(jnp.float64)

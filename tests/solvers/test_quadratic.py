@@ -39,6 +39,15 @@ def test_an_energy_of_ones_own_is_minimised_from_its_function_and_radius():
         np.testing.assert_allclose(solution.value, dense(energy, SHAPE), atol=1e-10)
 
 
+def test_an_energy_on_more_pixels_than_one_block_is_minimised():
+    shape = (16, 17)
+    with jax.enable_x64(True):
+        energy = smoothing(noise(*shape), 10.0)
+        solution = jax.jit(lambda: minimise(energy, jnp.zeros(shape), radius=2, again=False))()
+        assert solution.converged
+        np.testing.assert_allclose(solution.value, dense(energy, shape), atol=1e-9)
+
+
 def test_planes_are_minimised_together():
     with jax.enable_x64(True):
         noisy = noise(*SHAPE, 2)
