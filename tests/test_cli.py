@@ -149,6 +149,49 @@ def test_frames_of_a_video_begin_where_the_last_one_ended(place, capsys):
     assert second["energy"] == first["energy"]
 
 
+def test_frames_of_mattes_and_labels_begin_where_the_last_one_ended(place, capsys):
+    frames = place / "frames"
+    frames.mkdir()
+    for name in ("0", "1"):
+        Image.fromarray(BYTES).save(frames / f"{name}.png")
+    for command, option in (("matte", "trimap"), ("segment", "seeds")):
+        arguments = command, frames, f"--{option}", place / f"{option}.png", "--method", "polish"
+        energies = {}
+        for more in ((), ("--video",)):
+            assert run(*arguments, "--steps", 3, "--json", *more) == 0
+            told = map(json.loads, capsys.readouterr().out.splitlines())
+            energies[more] = [frame["energy"] for frame in told]
+        assert energies[()][0] == energies[()][1] == energies["--video",][0]
+        assert energies["--video",][1] < energies["--video",][0]
+
+
+def test_a_matte_is_the_same_from_every_kind_of_trimap_and_picture(place):
+    expected = eight_bits(energynets.matte(BYTES, TRIMAP, method="polish", steps=2).alpha)
+    level = np.array([0, 1, 2])[np.searchsorted([0, 128, 255], TRIMAP)].astype(np.uint8)
+    palette = Image.fromarray(level).convert("P")
+    palette.putpalette([0, 0, 0, 127, 127, 127, 255, 255, 255])
+    grey, colours = Image.fromarray(TRIMAP), Image.fromarray(BYTES)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    trimaps = {
+        "102": Image.fromarray(np.where(TRIMAP == 128, 102, TRIMAP).astype(np.uint8)),
+        "127": Image.fromarray(np.where(TRIMAP == 128, 127, TRIMAP).astype(np.uint8)),
+        "palette": palette,
+        "rgb": grey.convert("RGB"),
+        "rgba": grey.convert("RGBA"),
+        "sixteen": Image.fromarray(TRIMAP.astype(np.uint16) * 257),
+        "turned": grey,  # a map of the upright picture, which the camera held on its side
+    }
+    pictures = {"rgba": colours.convert("RGBA"), "turned": Image.fromarray(np.rot90(BYTES))}
+    for name, trimap in trimaps.items():
+        image, known, out = (place / f"{name}_{part}.png" for part in ("image", "known", "out"))
+        pictures.get(name, colours).save(image, **({"exif": exif} if name == "turned" else {}))
+        trimap.save(known)
+        arguments = "--trimap", known, "--method", "polish", "--steps", 2, "-o", out
+        assert run("matte", image, *arguments) == 0
+        np.testing.assert_array_equal(read(out), expected, err_msg=name)
+
+
 def test_a_trimap_without_anything_unknown_is_the_matte(place, capsys):
     mask = np.where(np.arange(1600).reshape(40, 40) < 700, 255, 0).astype(np.uint8)
     Image.fromarray(mask).save(place / "mask.png")
