@@ -20,12 +20,14 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+import energynets
 from energynets import pretrained
 from energynets.data import augment, images, opening, order, seeds
 from energynets.data.examples import Example, left_out_told, partly_shown, whole
-from energynets.data.source import VOID
+from energynets.data.source import NO_SEED, VOID
 from energynets.energies import partial_cross_entropy, random_walker
 from energynets.errors import BadInputError
+from energynets.interface.resizing import enlarged
 from energynets.metrics import segmentation
 from energynets.networks import build
 from energynets.ops.colour import grayscale
@@ -34,14 +36,16 @@ from energynets.solvers import random_walker as solver
 from energynets.training import comparison, figures, loop
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Tree, Variables
 from energynets.training.main import run
+from energynets.training.polishing import against_steps
 from energynets.training.ranges import refuse_outside, refuse_too_small
-from energynets.training.report import Report
+from energynets.training.report import Report, Table
 from energynets.training.sources import REPORTED, Sources, open_all
 
 LIMITS = {
     (0, 1): ("data.crop", "data.hide", "data.hide_least", "loss.labelled"),
     (0, inf): (
         *("data.validation_count", "data.small_steps", "report.pictures", "report.betas"),
+        *("report.polished", "report.steps"),
         *("loss.beta", "loss.seed_weight", "loss.floor", "loss.cross_entropy", "loss.supervised"),
     ),
     (1, inf): ("data.labels", "data.validation_labels", "data.size", "data.small_size"),
@@ -85,6 +89,8 @@ def get_config(variant: str = "full") -> Config:
             **REPORTED,
             "betas": (100.0, 1000.0),
             "pictures": 6,  # to draw
+            "polished": 0,  # so many at their own size: energy and error against steps of polish
+            "steps": (0, 5, 20, 100),  # of polish
         }
     )
     if variant == "quickstart":
@@ -94,6 +100,7 @@ def get_config(variant: str = "full") -> Config:
         config.data.update({"size": 16, "labels": 2, "validation_count": 4})
         config.network.widths = (8, 8)
         config.train.update({"steps": 4, "batch": 2, "epoch": 2, "save_every": 1, "log_every": 1})
+        config.report.steps = (0, 2)
     elif variant == "paper":
         config.data.update({"labels": 21, "validation_labels": 21, "hide": 0.0, "turns": True})
         config.network.update({"head": "classes", "trunk": "dilated"})
@@ -124,6 +131,9 @@ def make(config: Config) -> Experiment:
     """The task as a record of pure functions."""
     refuse_outside(config, LIMITS)
     data, weights = config.data, config.loss
+    if config.report.polished and (config.network.head == "classes" or weights.grayscale):
+        wanted = "0, unless the network has head per_label and sees colours"
+        raise BadInputError(f"config.report.polished: wanted {wanted}")
     sources = open_all(config, labelled=weights.labelled if weights.supervised else 0.0)
     source, held_out = sources.train, sources.validation
     network = build.seeded(config.network, source.classes)
@@ -281,7 +291,8 @@ def report(
     masks = train.known()
     rows, told = comparison.supervised_told(scores, "network", masks, len(train))
     tables = comparison.energy_tables(rows, groups, segmentation.SUMMARY)
-    scores |= {**gaps, "pictures": len(source), "masks": masks}
+    by_steps, times, table = polishing(config, partial(apply, weights[0]), source)
+    scores |= {**gaps, "pictures": len(source), "masks": masks, "polish by steps": by_steps}
     pretrained.save(
         workdir / "weights.safetensors",
         weights[0],
@@ -299,11 +310,51 @@ def report(
     timing, speed = comparison.timed(of, calls, against="network")
     return Report(
         "Seeded segmentation by the random-walker energy",
-        *(scores, timing, [*tables, speed], notes + told),
+        *(scores, {**timing, "polish": times}, [*tables, *table, speed], notes + told),
         lines=comparison.exact_line(
             measured, f"beta {config.loss.beta:g}", shared, name="validation/energy"
         ),
     )
+
+
+def polishing(config: Config, network: Any, source: Any) -> tuple[dict, dict, list[Table]]:
+    """Polish at the pictures' own size against its steps, begun with the network's answer, with the
+    exact one at `data.size`, and with nothing: scores, seconds, and a table."""
+    size, energy = config.data.size, strengths(config.loss, config.loss.beta)
+    solve: Any = partial(energynets.segment, **energy)
+
+    def labels_of(picture: Any) -> np.ndarray:
+        return np.unique(picture.seeds[picture.seeds != NO_SEED]).astype(np.int32)
+
+    def coarse(picture: Any) -> np.ndarray:
+        known = seeds.planes(seeds.shrink(picture.seeds, size), labels_of(picture))
+        found = solve(images.resize(picture.image, size), known)
+        return enlarged(found.probabilities, picture.seeds.shape)
+
+    def cold(picture: Any) -> np.ndarray:
+        return np.zeros((*picture.seeds.shape, len(labels_of(picture))), np.float32)
+
+    def begun(begin: Any) -> Any:
+        def measure(index: int, steps: int) -> dict[str, float]:
+            picture, truth = source[index], source.mask(index)
+            how = {"network": network} if begin is None else {"start": begin(picture)}
+            found = solve(picture.image, picture.seeds, method="polish", steps=steps, **how)
+            told = {"energy": float(found.energy), "residual": float(found.residual)}
+            if truth is not None:
+                of = segmentation.at_full_size(found.labels, truth, source.classes)
+                told["pixel accuracy"] = segmentation.pixel_accuracy(of)
+            return told
+
+        return measure
+
+    count = min(config.report.polished, len(source))
+    if not count:
+        return {}, {}, []
+    starts = {"network": None, f"exact at {size}×{size}": coarse, "cold": cold}
+    of = f"{count} pictures at their own size, beta {config.loss.beta:g}"
+    begin = {name: begun(start) for name, start in starts.items()}
+    scores, times, table = against_steps(of, begin, steps=config.report.steps, count=count)
+    return scores, times, [table]
 
 
 if __name__ == "__main__":

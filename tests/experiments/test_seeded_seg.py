@@ -92,6 +92,30 @@ def test_smoke_trains_and_reports(tmp_path):
     assert weights.about["config"]["train"]["steps"] == 4
 
 
+def test_polish_is_told_against_its_steps_from_three_starts(root, tmp_path):
+    config = on(root, report={"polished": 1, "steps": (0, 1, 40)})
+    main.train_and_report(seeded_seg.make(config), config, tmp_path)
+    by_steps = scores(tmp_path)["polish by steps"]
+    assert [*by_steps] == ["network", "exact at 16×16", "cold"]
+    for of in by_steps.values():
+        assert of["0"]["energy"] > of["40"]["energy"]
+        # The minimum is one, and 40 steps of multigrid reach it from anywhere.
+        assert abs(of["40"]["energy"] / by_steps["cold"]["40"]["energy"] - 1) < 1e-3
+        right = of["40"]["pixel accuracy"] - by_steps["cold"]["40"]["pixel accuracy"]
+        assert abs(right) < 0.01 and of["40"]["residual"] < 1e-4
+    assert by_steps["cold"]["0"]["energy"] > by_steps["exact at 16×16"]["0"]["energy"]
+    assert (
+        "## Polish against its steps, 1 pictures at their own size"
+        in (tmp_path / "report.md").read_text()
+    )
+
+
+@pytest.mark.parametrize("part", [{"network": {"head": "classes"}}, {"loss": {"grayscale": True}}])
+def test_polish_is_refused_for_a_network_that_the_tools_cannot_ask(root, part):
+    with pytest.raises(BadInputError, match=r"config\.report\.polished: wanted 0"):
+        seeded_seg.make(on(root, report={"polished": 1}, **part))
+
+
 def test_training_lowers_the_energy(root, tmp_path):
     config = on(root, train={"steps": 60, "epoch": 30, "batch": 4, "rate": 1e-2})
     trained(config, tmp_path / "run")
