@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """What can be asked for; every option has its default in its help."""
-    top = argparse.ArgumentParser(prog="energynets", description=(__doc__ or "").split("\n\n")[0])
+    top = _OneLine(prog="energynets", description=(__doc__ or "").split("\n\n")[0])
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     segment = _command(commands, "segment", "labels spread from seeds", solves=True)
@@ -116,6 +116,13 @@ def _command(commands, name: str, told: str, *, solves: bool) -> argparse.Argume
             help="a folder's files, by name, are frames: each begins with the answer of the last",
         )
     return command
+
+
+class _OneLine(argparse.ArgumentParser):
+    """Mistakes are told in one line, as all others are, without the usage before it."""
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def _airlight(text: str):

@@ -247,11 +247,25 @@ def test_bad_input_ends_with_one_line_and_status_2_and_writes_nothing(
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("arguments", [[], ["segment"], ["segment", "a"], ["paint", "a"]])
-def test_a_command_line_that_is_none_ends_with_status_2(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("", "COMMAND"),
+        ("segment", "IMAGE, --seeds"),
+        ("segment a", "--seeds"),
+        ("paint a", "invalid choice: 'paint'"),
+        ("dehaze a --method magic", "--method: invalid choice: 'magic'"),
+        ("dehaze a --airlight red", "--airlight: wanted brightest, maximum, mean or numbers"),
+        ("dehaze a --steps many", "--steps: invalid int value: 'many'"),
+    ],
+)
+def test_a_command_line_that_is_none_ends_with_status_2_and_one_line(arguments, told, capsys):
     with pytest.raises(SystemExit) as stopped:
-        run(*arguments)
-    assert stopped.value.code == 2 and "usage: energynets" in capsys.readouterr().err
+        run(*arguments.split())
+    output = capsys.readouterr()
+    assert stopped.value.code == 2 and output.out == ""
+    assert output.err.startswith("error: ") and output.err.count("\n") == 1
+    assert told in output.err and "see energynets" in output.err
 
 
 def test_the_output_folder_is_told_before_anything_is_done(place, capsys):

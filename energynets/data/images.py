@@ -26,7 +26,10 @@ def decoded(path: Path, encoded: bytes | None) -> Image.Image:
     """
     try:
         # Read first: a picture that is refused, or an animation, leaves no open file behind.
-        stream = io.BytesIO(path.read_bytes() if encoded is None else encoded)
+        content = path.read_bytes() if encoded is None else encoded
+        if not content:
+            raise BadInputError(f"{path}: wanted a readable image, got an empty file")
+        stream = io.BytesIO(content)
         # Pillow's own limits lie above ours: it warns from 89 million pixels on, which is silenced
         # because we refuse, and raises from 179 million on, before the size is known. The filters
         # of `warnings` belong to the whole process, hence the lock.

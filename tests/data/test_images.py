@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path, read):
     with pytest.raises(BadInputError, match=r"text\.png: wanted .* got an unknown format"):
         read(tmp_path / "text.png")
     (tmp_path / "empty.png").write_bytes(b"")
-    with pytest.raises(BadInputError, match=r"empty\.png: wanted .* got an unknown format"):
+    with pytest.raises(BadInputError, match=r"empty\.png: wanted .* got an empty file"):
         read(tmp_path / "empty.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(BadInputError, match=r"folder\.png: wanted a readable image, got"):
