@@ -1,5 +1,6 @@
 """What the README says is run."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -28,16 +29,22 @@ def test_the_python_of_the_readme_runs_and_the_network_comes_near_the_exact_ener
 
 
 def test_every_key_that_the_readme_names_is_one_of_the_config():
-    from experiments import seeded_seg
-
-    config = seeded_seg.get_config()
-    # Flags, and the first column of the table; `config.train.update(` of the listing is no key.
+    # The first column of the table; `config.train.update(` of the listing is no key.
     table = "\n".join(re.findall(r"^\| (`config[^|]+) \|", README, re.M))
-    flags = re.findall(r"--config\.(\w+)\.(\w+)", README)
     keys = re.findall(r"`config\.(\w+)\.(\w+)`", table)
-    assert flags and len(keys) >= table.count("`") // 2 >= 9
-    for room, name in flags + keys:
-        assert name in config[room], f"config.{room}.{name}"
+    assert len(keys) >= table.count("`") // 2 >= 9
+    named = [("seeded_seg", *key) for key in keys]
+    # A flag belongs to the task that was named last before it.
+    task, flags = "", 0
+    for name, *key in re.findall(r"experiments[./](\w+)|--config\.(\w+)\.(\w+)", README):
+        task = name or task
+        if not name:
+            named.append((task, *key))
+            flags += 1
+    assert flags
+    for task, room, name in named:
+        config = importlib.import_module(f"experiments.{task}").get_config()
+        assert name in config[room], f"{task}: config.{room}.{name}"
 
 
 def test_the_version_is_that_of_the_package():
