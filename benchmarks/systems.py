@@ -38,19 +38,17 @@ class System:
         ).tocsr()
         diagonal = np.asarray(pairs.sum(1)).ravel() + self.ground
         self.matrix = (scipy.sparse.diags_array(diagonal) - pairs).tocsc()
+        self._lu: scipy.sparse.linalg.SuperLU | None = None
         self._lower = _lower_triangle(self.matrix) if installed("cvxopt") else None
 
     def spsolve(self) -> np.ndarray:
         return np.asarray(scipy.sparse.linalg.spsolve(self.matrix, self.rhs)).reshape(self.shape)
 
     def factored(self) -> scipy.sparse.linalg.SuperLU:
-        """SuperLU told that the matrix is symmetric: minimum degree on Aᵀ + A, no pivoting."""
-        return scipy.sparse.linalg.splu(
-            self.matrix,
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        )
+        """By SuperLU; kept for `refined` and `fill`."""
+        self._lu = None  # so that two are never held
+        self._lu = factored(self.matrix)
+        return self._lu
 
     def splu(self) -> np.ndarray:
         return self.factored().solve(self.rhs).reshape(self.shape)
@@ -69,7 +67,7 @@ class System:
 
     def refined(self, rounds: int = 4) -> np.ndarray:
         """SuperLU's solution, its residuals in extended precision and from differences."""
-        lu = self.factored()
+        lu = self._lu or self.factored()
         u = np.zeros(self.rhs.shape, np.longdouble)
         for _ in range(rounds):
             flow = self.edge[:, None] * (u[self.second] - u[self.first])
@@ -81,8 +79,18 @@ class System:
 
     def fill(self) -> int:
         """Bytes of SuperLU's factors."""
-        lu = self.factored()
+        lu = self._lu or self.factored()
         return 12 * (lu.L.nnz + lu.U.nnz)
+
+
+def factored(matrix) -> scipy.sparse.linalg.SuperLU:
+    """Minimum degree on Aᵀ + A, no pivoting, for a symmetric positive definite matrix."""
+    return scipy.sparse.linalg.splu(
+        matrix,
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    )
 
 
 def _lower_triangle(matrix):
