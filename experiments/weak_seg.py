@@ -126,7 +126,8 @@ def method(config: Config) -> str:
     """The loss in words: partial cross entropy and the energies that have a weight."""
     loss = config.loss
     crf = "CRF by ADM" if loss.crf_by == "proposals" else "CRF"
-    names = {"cut": "normalized cut", "crf": crf, "kernel_cut": "kernel cut"}
+    kernel_cut = f"kernel cut of γ {loss.gamma:g}"
+    names = {"cut": "normalized cut", "crf": crf, "kernel_cut": kernel_cut}
     parts = [f"{loss[key]:g} {name}" for key, name in names.items() if loss[key]]
     return " + ".join(["cross entropy", *parts])
 
@@ -412,12 +413,12 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
     tables = [comparison.table(f"{about['loss']}; {about['labels']}", found, columns)]
     if config.report.runs:
         beside = gathering.reports(Path(config.report.runs), what="weak_seg", but=workdir)
-        named = {
-            "{labels}: {loss}, {network}, seed {seed}".format(**run["run"]): Path(run["folder"])
-            for run in [*beside, {"run": about, "folder": workdir}]
-        }
+        drawn_runs = {}
+        for run in [*beside, {"run": about, "folder": workdir}]:
+            folder, of = Path(run["folder"]), run["run"]
+            drawn_runs[f"{folder.name}: {of['labels']}, {of['loss']}"] = folder
         scalars = ("validation/crf", "validation/mean_iou")
-        figures.draw_runs(workdir / "figures" / "runs.png", named, scalars)
+        figures.draw_runs(workdir / "figures" / "runs.png", drawn_runs, scalars)
         tables.append(
             gathering.table(
                 f"Runs in {config.report.runs}",

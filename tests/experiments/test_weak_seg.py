@@ -57,7 +57,9 @@ def test_smoke_trains_and_reports_and_sets_runs_beside_one_another(tmp_path):
         assert 0 <= found[method]["mIoU"] <= 1 and 0 <= found[method]["crf"] <= 1.01
     text = (tmp_path / "smoke" / "report.md").read_text()
     assert "| pyramid | masks | cross entropy | network | 1 |" in text
-    assert "| pyramid | scribbles × 1 | cross entropy + 1 kernel cut | network | 1 |" in text
+    assert (
+        "| pyramid | scribbles × 1 | cross entropy + 1 kernel cut of γ 0.3 | network | 1 |" in text
+    )
     assert "from full" in text
     for figure in ("pictures", "runs"):
         with Image.open(tmp_path / "smoke" / "figures" / f"{figure}.png") as picture:
