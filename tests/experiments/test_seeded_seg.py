@@ -1,4 +1,3 @@
-import json
 import random
 import re
 import shutil
@@ -14,54 +13,8 @@ from energynets.errors import BadInputError
 from energynets.training import loop, main
 from energynets.training.journal import read_metrics
 from experiments import seeded_seg
-from tests.training.processes import ROOT, start
-
-CONFIG = ROOT / "experiments" / "seeded_seg.py"
-TRAIN, VAL = ("a", "b", "c", "d"), ("e", "f")
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Six pictures of 32×32: a bright disc on a dark ground, one stroke on each."""
-    folder = tmp_path / "pictures"
-    for name in ("images", "scribbles", "masks"):
-        (folder / name).mkdir(parents=True)
-    rows, columns = np.mgrid[:32, :32]
-    for number, name in enumerate(TRAIN + VAL):
-        noise = np.random.default_rng(number).normal(0, 12, (32, 32, 3))
-        disc = (rows - 14 - number) ** 2 + (columns - 16) ** 2 < 64
-        image = np.where(disc[..., None], [200, 160, 90], [40, 60, 120]) + noise
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{name}.png")
-        Image.fromarray(disc.astype(np.uint8)).save(folder / "masks" / f"{name}.png")
-        seeds = np.full((32, 32), 255, np.uint8)
-        seeds[14 + number, 13:19], seeds[2, 3:29] = 1, 0
-        Image.fromarray(seeds).save(folder / "scribbles" / f"{name}.png")
-    (folder / "train.txt").write_text("\n".join(TRAIN))
-    (folder / "val.txt").write_text("\n".join(VAL))
-    return folder
-
-
-def on(root, **changed):
-    """The smoke variant on a folder; keys of its parts by name, such as train={"steps": 2}."""
-    config = seeded_seg.get_config("smoke")
-    config.data.update({"source": "folder", "root": str(root), "classes": 2})
-    config.report.betas = (100.0,)
-    for part, values in changed.items():
-        config[part].update(values)
-    return config
-
-
-def trained(config, workdir):
-    return loop.train(seeded_seg.make(config), config, workdir)
-
-
-def same(first, second):
-    pairs = jax.tree.map(np.array_equal, dict(first), dict(second))
-    return all(jax.tree.leaves(pairs))
-
-
-def scores(workdir):
-    return json.loads((workdir / "report.json").read_text())["scores"]
+from tests.experiments.discs import CONFIG, on, same, scores, trained
+from tests.training.processes import start
 
 
 def test_smoke_trains_and_reports(tmp_path):
@@ -90,30 +43,6 @@ def test_smoke_trains_and_reports(tmp_path):
     weights = pretrained.load(tmp_path / "weights.safetensors")
     assert weights.about["scores"]["network"] == found["network"]
     assert weights.about["config"]["train"]["steps"] == 4
-
-
-def test_polish_is_told_against_its_steps_from_three_starts(root, tmp_path):
-    config = on(root, report={"polished": 1, "steps": (0, 1, 40)})
-    main.train_and_report(seeded_seg.make(config), config, tmp_path)
-    by_steps = scores(tmp_path)["polish by steps"]
-    assert [*by_steps] == ["network", "exact at 16×16", "cold"]
-    for of in by_steps.values():
-        assert of["0"]["energy"] > of["40"]["energy"]
-        # The minimum is one, and 40 steps of multigrid reach it from anywhere.
-        assert abs(of["40"]["energy"] / by_steps["cold"]["40"]["energy"] - 1) < 1e-3
-        right = of["40"]["pixel accuracy"] - by_steps["cold"]["40"]["pixel accuracy"]
-        assert abs(right) < 0.01 and of["40"]["residual"] < 1e-4
-    assert by_steps["cold"]["0"]["energy"] > by_steps["exact at 16×16"]["0"]["energy"]
-    assert (
-        "## Polish against its steps, 1 pictures at their own size"
-        in (tmp_path / "report.md").read_text()
-    )
-
-
-@pytest.mark.parametrize("part", [{"network": {"head": "classes"}}, {"loss": {"grayscale": True}}])
-def test_polish_is_refused_for_a_network_that_the_tools_cannot_ask(root, part):
-    with pytest.raises(BadInputError, match=r"config\.report\.polished: wanted 0"):
-        seeded_seg.make(on(root, report={"polished": 1}, **part))
 
 
 def test_training_lowers_the_energy(root, tmp_path):
@@ -153,22 +82,6 @@ def test_killed_and_started_again_it_writes_the_same_weights_and_scores(root, tm
     assert first == second
 
 
-def test_without_masks_the_weights_are_the_same_bits(root, tmp_path):
-    with_masks = trained(on(root), tmp_path / "with")
-    shutil.rmtree(root / "masks")
-    assert same(trained(on(root), tmp_path / "without"), with_masks)
-    assert "validation/mean_iou" not in read_metrics(tmp_path / "without")[0]
-
-
-def test_a_folder_without_masks_is_reported_by_its_energies(root, tmp_path):
-    shutil.rmtree(root / "masks")
-    config = on(root)
-    main.train_and_report(seeded_seg.make(config), config, tmp_path / "run")
-    found = scores(tmp_path / "run")
-    assert found["pictures"] == 2
-    assert "mIoU" not in found["network"] and found["network"]["energy, beta 100"] > 0
-
-
 def test_supervision_changes_the_weights_and_uses_the_masks(root, tmp_path):
     plain = trained(on(root), tmp_path / "plain")
     supervised = on(root, loss={"supervised": 1.0})
@@ -186,58 +99,6 @@ def test_supervision_without_masks_learns_from_the_energy_alone(root, tmp_path):
     found = trained(on(root, loss={"supervised": 1.0}), tmp_path / "supervised")
     for leaf, other in zip(jax.tree.leaves(found), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(leaf, other, atol=1e-5)
-
-
-def test_the_report_says_which_masks_were_seen(root, tmp_path):
-    few = on(root, loss={"supervised": 1.0, "labelled": 0.3}, train={"steps": 2})
-    main.train_and_report(seeded_seg.make(few), few, tmp_path / "few")
-    text = (tmp_path / "few" / "report.md").read_text()
-    assert "| network, masks of 2 of 4 training pictures |" in text and "| network |" in text
-    assert "Not without labels: the network was trained with the masks of 2 of 4" in text
-    assert scores(tmp_path / "few")["masks"] == 2
-    none = on(root, train={"steps": 2})
-    main.train_and_report(seeded_seg.make(none), none, tmp_path / "none")
-    text = (tmp_path / "none" / "report.md").read_text()
-    assert "labels: the network" not in text and "masks of" not in text
-    assert scores(tmp_path / "none")["masks"] == 0
-
-
-def test_only_the_labelled_share_shows_its_masks(root):
-    config = on(root, loss={"supervised": 1.0, "labelled": 0.5}, data={"crop": 0.0})
-    experiment = seeded_seg.make(config)
-    shown = {}
-    for step, row in ((step, row) for step in range(4) for row in range(2)):
-        shown[experiment.name(step, row)] = (experiment.example(step, row).mask >= 0).all()
-    assert shown == {"a": True, "b": True, "c": False, "d": False}
-
-
-@pytest.mark.parametrize("problems", ["objects", "classes"])
-@pytest.mark.parametrize("head", ["classes", "per_label"])
-def test_two_class_problems_are_trained_on_and_reported(root, tmp_path, problems, head):
-    for path in (root / "scribbles").iterdir():  # label 5 in place of 1
-        seeds = np.asarray(Image.open(path))
-        Image.fromarray(np.where(seeds == 1, 5, seeds).astype(np.uint8)).save(path)
-    for path in (root / "masks").iterdir():
-        Image.fromarray(5 * np.asarray(Image.open(path))).save(path)
-    network = {"head": head, "trunk": "pyramid", "widths": (8, 8)}
-    changed = {"problems": problems, "classes": 6, "labels": 4}
-    config = on(root, data=changed, network=network, train={"steps": 2})
-    experiment = seeded_seg.make(config)
-    assert experiment.example(0, 0).seeds.shape == (16, 16, 2)
-    assert experiment.example(0, 0).seeds.any((0, 1)).all()
-    main.train_and_report(experiment, config, tmp_path / "run")
-    found = scores(tmp_path / "run")
-    assert found["pictures"] == 2 and 0 <= found["network"]["mIoU"] <= 1
-    unit = {"objects": "an object", "classes": "a seeded class"}[problems]
-    told = f"2 two-class problems, one {unit}, at 16×16"
-    assert told in (tmp_path / "run" / "report.md").read_text()
-
-
-def test_training_on_problems_of_classes_opens_no_mask(root, tmp_path):
-    config = on(root, data={"problems": "classes"})
-    with_masks = trained(config, tmp_path / "with")
-    shutil.rmtree(root / "masks")
-    assert same(trained(config, tmp_path / "without"), with_masks)
 
 
 def test_the_papers_head_and_trunk_work(root, tmp_path):
@@ -259,42 +120,6 @@ def test_a_run_can_start_from_the_weights_of_another(root, tmp_path):
     config.network.widths = (8, 16)
     with pytest.raises(BadInputError, match=r"config\.start_from: wanted weights of"):
         seeded_seg.make(config).init(jax.random.key(5))
-
-
-def test_a_picture_without_seeds_is_named_before_anything_is_written(root):
-    Image.fromarray(np.full((32, 32), 255, np.uint8)).save(root / "scribbles" / "c.png")
-    with pytest.raises(BadInputError, match=r"scribbles/c\.png: wanted at least one seed"):
-        seeded_seg.make(on(root))
-
-
-def test_a_truncated_picture_is_named_or_left_out_and_told(root, capsys):
-    path = root / "images" / "b.png"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(BadInputError, match=r"b\.png: wanted a readable image, .*skip_broken"):
-        seeded_seg.make(on(root))
-    capsys.readouterr()
-    experiment = seeded_seg.make(on(root, data={"skip_broken": True}))
-    told = capsys.readouterr().out
-    assert "left out: " in told and "b.png" in told and "1 of 4 pictures left out" in told
-    names = {experiment.name(step, row) for step in range(3) for row in range(2)}
-    assert names == {"a", "c", "d"}
-
-
-def test_each_epoch_shows_every_picture_once_in_an_order_of_its_own(root):
-    experiment = seeded_seg.make(on(root))
-    names = [experiment.name(step, row) for step in range(20) for row in range(2)]
-    epochs = [tuple(names[start : start + 4]) for start in range(0, 40, 4)]
-    assert all(sorted(epoch) == list(TRAIN) for epoch in epochs)
-    assert len(set(epochs)) > 1
-
-
-def test_the_same_step_and_row_is_the_same_example(root):
-    first, second = (seeded_seg.make(on(root)) for _ in range(2))
-    for leaf, other in zip(first.example(3, 1), second.example(3, 1), strict=True):
-        np.testing.assert_array_equal(leaf, other)
-    assert any(
-        (a != b).any() for a, b in zip(first.example(3, 1), first.example(5, 1), strict=True)
-    )
 
 
 def test_a_network_that_needs_larger_pictures_says_so(root):
@@ -350,28 +175,6 @@ def test_what_makes_no_sense_is_refused_before_training(root, part, values, told
         seeded_seg.make(on(root, **{part: values}))
 
 
-def test_masks_to_be_measured_on_are_read_before_training_and_those_of_training_are_not(root):
-    def damage(name):
-        Image.fromarray(np.zeros((16, 32), np.uint8)).save(root / "masks" / f"{name}.png")
-
-    damage("a")
-    seeded_seg.make(on(root))
-    (root / "test.txt").write_text("e\na\n")
-    with pytest.raises(BadInputError, match=r"masks/a\.png: wanted the size of its image"):
-        seeded_seg.make(on(root, report={"split": "test"}))
-    damage("f")
-    with pytest.raises(BadInputError, match=r"masks/f\.png: wanted the size of its image"):
-        seeded_seg.make(on(root))
-
-
-def test_a_report_without_pictures_on_another_split_works(root, tmp_path):
-    (root / "test.txt").write_text("a\nb\ne\n")
-    config = on(root, report={"split": "test", "pictures": 0}, train={"steps": 2})
-    main.train_and_report(seeded_seg.make(config), config, tmp_path / "run")
-    assert scores(tmp_path / "run")["pictures"] == 3
-    assert [p.name for p in (tmp_path / "run" / "figures").iterdir()] == ["training.png"]
-
-
 @pytest.mark.parametrize(
     ("part", "values"),
     [
@@ -425,25 +228,3 @@ def test_energy_and_solver_see_grey_values_where_the_loss_does(root, tmp_path, m
     for problem, groups in seen:
         assert problem.image.shape == (16, 16, 1)
         assert groups == {"beta 100": {"beta": 100.0, "seed_weight": 3.0, "floor": 0.01}}
-
-
-def test_the_timed_problem_has_no_planes_of_labels_without_seeds(root, tmp_path, monkeypatch):
-    seen = []
-
-    def exact_calls(problem, groups, solve):
-        seen.append(problem)
-        return {}
-
-    monkeypatch.setattr(seeded_seg.comparison, "exact_calls", exact_calls)
-    config = on(root, train={"steps": 0})
-    main.train_and_report(seeded_seg.make(config), config, tmp_path)
-    assert seen[0].seeds.shape == (16, 16, 2) and seen[0].seeds.any((0, 1)).all()
-    timing = json.loads((tmp_path / "report.json").read_text())["timing"]
-    assert timing["of"] == "one picture of 16×16 and 2 labels" and "network" in timing["seconds"]
-
-
-def test_labels_that_were_left_out_are_told_of(root, tmp_path):
-    config = on(root, data={"validation_labels": 1}, train={"steps": 0})
-    main.train_and_report(seeded_seg.make(config), config, tmp_path)
-    told = "2 pictures have seeds of more than 1 labels (config.data.validation_labels)"
-    assert told in (tmp_path / "report.md").read_text()
