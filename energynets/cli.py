@@ -8,6 +8,7 @@ listed; 2: nothing done, with one line that says why.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -24,11 +25,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported late, so that --help and mistakes are answered at once.
     from energynets.interface import files
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files need not be text.
+        utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     try:
         _prepare_jax()
         return files.run(chosen)
     except BadInputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(
+            f"error: {error.filename}: wanted a usable path, got: {error.strerror}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print("stopped; what is finished is written", file=sys.stderr)
@@ -43,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     segment = _command(commands, "segment", "labels spread from seeds", solves=True)
     segment.add_argument(
         "--seeds",
-        type=Path,
+        type=_path,
         required=True,
         help="the label at each seeded pixel, 255 elsewhere: grey or palette; for a folder of "
         "images a folder of the same names, or one file for all",
@@ -53,10 +65,10 @@ def parser() -> argparse.ArgumentParser:
     matte = _command(commands, "matte", "the share of the foreground in each pixel", solves=True)
     known = matte.add_mutually_exclusive_group(required=True)
     known.add_argument(
-        "--trimap", type=Path, help="black background, white foreground, grey where unknown"
+        "--trimap", type=_path, help="black background, white foreground, grey where unknown"
     )
     known.add_argument(
-        "--scribbles", type=Path, help="black and white strokes, over the image or on grey"
+        "--scribbles", type=_path, help="black and white strokes, over the image or on grey"
     )
     matte.add_argument("--epsilon", type=float, default=1e-5, help="of the energy (1e-5)")
 
@@ -80,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     dehaze.add_argument(
         "--stretch", action="store_true", help="stretch the extremes to black and white"
     )
-    dehaze.add_argument("--transmission", type=Path, help="write the transmission there as well")
+    dehaze.add_argument("--transmission", type=_path, help="write the transmission there as well")
 
     trimap = _command(commands, "trimap", "a trimap from a mask", solves=False)
     trimap.add_argument(
@@ -94,17 +106,17 @@ def parser() -> argparse.ArgumentParser:
 
 def _command(commands, name: str, told: str, *, solves: bool) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=told, description=told)
-    command.add_argument("image", type=Path, metavar="MASK" if name == "trimap" else "IMAGE")
+    command.add_argument("image", type=_path, metavar="MASK" if name == "trimap" else "IMAGE")
     command.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=_path,
         help="file or, for a folder, folder to write (beside the input)",
     )
     command.add_argument("--json", action="store_true", help="one line of JSON a picture")
     if solves:
         command.add_argument(
-            "--method", choices=METHODS, default="exact", help="how it is found (exact)"
+            "--method", choices=METHODS, help="how it is found (exact; with --video polish)"
         )
         command.add_argument("--steps", type=int, default=100, help="of polish (100)")
         command.add_argument(
@@ -123,6 +135,12 @@ class _OneLine(argparse.ArgumentParser):
 
     def error(self, message: str):
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("wanted a file or a folder, got an empty name")
+    return Path(text)
 
 
 def _airlight(text: str):

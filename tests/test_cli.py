@@ -1,5 +1,8 @@
 import json
+import os
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -212,16 +215,18 @@ def test_a_trimap_without_anything_unknown_is_the_matte(place, capsys):
         ("segment a.png --seeds seeds.png -o no/o.png", "no: wanted a folder to write in"),
         ("segment a.png --seeds seeds.png -o a.png", "a.png: wanted another file than the input"),
         ("segment a.png --seeds seeds.png -o seeds.png", "wanted another file than the input"),
-        ("segment a.png --seeds seeds.png --beta -1", "beta: wanted a finite number"),
-        ("segment a.png --seeds seeds.png --beta nan", "beta: wanted a finite number"),
+        ("segment a.png --seeds seeds.png --beta -1", "beta: wanted a number from 0"),
+        ("segment a.png --seeds seeds.png --beta nan", "beta: wanted a number from 0"),
         ("segment a.png --seeds seeds.png --steps -1", "--steps: wanted at least 0"),
+        (f"dehaze a.png -o {'x' * 300}.png", "got: File name too long"),
+        (f"dehaze {'x' * 300}.png", "got: File name too long"),
         ("segment a.png --seeds seeds.png --video", "wanted a folder of frames for --video"),
         ("segment broken.png --seeds seeds.png", "broken.png: wanted a readable image"),
         ("segment empty_folder --seeds seeds.png", "empty_folder: wanted a folder with pictures"),
         ("matte a.png --trimap black.png", "black.png: wanted foreground and background, got no f"),
         ("matte a.png --trimap white.png", "white.png: wanted foreground and background, got no b"),
         ("matte a.png --trimap a.png", "a.png: wanted a picture without colours"),
-        ("matte a.png --trimap trimap.png --epsilon 0", "epsilon: wanted a finite number above 0"),
+        ("matte a.png --trimap trimap.png --epsilon 0", "epsilon: wanted a number from 1e-12"),
         ("dehaze a.png --omega 2", "omega: wanted a number from 0 to 1"),
         ("dehaze a.png --airlight 0.5,0.5", "airlight: wanted 3 values"),
         ("dehaze a.png --transmission a_dehazed.png", "wanted another file than the result's"),
@@ -251,6 +256,7 @@ def test_bad_input_ends_with_one_line_and_status_2_and_writes_nothing(
     ("arguments", "told"),
     [
         ("", "COMMAND"),
+        (("dehaze", ""), "a file or a folder, got an empty name"),
         ("segment", "IMAGE, --seeds"),
         ("segment a", "--seeds"),
         ("paint a", "invalid choice: 'paint'"),
@@ -261,7 +267,7 @@ def test_bad_input_ends_with_one_line_and_status_2_and_writes_nothing(
 )
 def test_a_command_line_that_is_none_ends_with_status_2_and_one_line(arguments, told, capsys):
     with pytest.raises(SystemExit) as stopped:
-        run(*arguments.split())
+        run(*(arguments.split() if isinstance(arguments, str) else arguments))
     output = capsys.readouterr()
     assert stopped.value.code == 2 and output.out == ""
     assert output.err.startswith("error: ") and output.err.count("\n") == 1
@@ -275,8 +281,44 @@ def test_the_output_folder_is_told_before_anything_is_done(place, capsys):
     assert "taken: wanted a folder to write in" in capsys.readouterr().err
     assert run("dehaze", pictures, "-o", pictures) == 2
     assert "wanted another folder than the input's" in capsys.readouterr().err
+    both = "-o", place / "both", "--transmission", place / "both"
+    assert run("dehaze", pictures, *both) == 2
+    assert "wanted another folder than the results'" in capsys.readouterr().err
+    Image.fromarray(PICTURE.seeds).save(place / "known" / "x.png")
+    before = (place / "known" / "x.png").read_bytes()
+    one = "--seeds", place / "known" / "x.png", "-o", place / "known"
+    assert run("segment", pictures, *one) == 2
+    assert "x.png: wanted another file than an input" in capsys.readouterr().err
+    assert (place / "known" / "x.png").read_bytes() == before
     assert (place / "taken").read_text() == "mine"
     assert stat.S_ISREG((place / "taken").stat().st_mode)
+
+
+def test_every_line_about_a_folder_names_the_picture_and_counts_what_did_not_converge(
+    place, capsys, monkeypatch
+):
+    pictures = folder(place)
+    Image.fromarray(BYTES[1:]).save(pictures / "z.png")
+    monkeypatch.setattr("energynets.interface.solving.MOST_STEPS", 1)
+    monkeypatch.setattr("energynets.interface.clearing.DIRECT_PIXELS", 0)
+    seeds = "--seeds", place / "seeds.png"
+    assert run("segment", pictures, *seeds, "-o", place / "out") == 1
+    assert f"left out: {pictures / 'z.png'}: {place / 'seeds.png'}" in capsys.readouterr().err
+    assert run("dehaze", pictures, "-o", place / "clear") == 1
+    assert "warning: 2 of 3 pictures did not converge" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text_is_printed_all_the_same(place):
+    name = os.fsencode(place) + b"/caf\xe9.png"
+    Image.fromarray(BYTES).save(os.fsdecode(name))
+    command = [sys.executable, "-m", "energynets.cli", "trimap", name, "-o", name + b"_t.png"]
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:30, 10:30] = 255
+    Image.fromarray(mask).save(os.fsdecode(name))
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    command += ["--width", "3"]
+    done = subprocess.run(command, capture_output=True, env=environment, check=True, timeout=120)
+    assert done.stdout == name + b"_t.png\n" and done.stderr == b""
 
 
 def test_a_result_that_cannot_be_written_in_the_end_leaves_what_was_there(place, monkeypatch):

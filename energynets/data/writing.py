@@ -59,7 +59,7 @@ def write_picture(path: Path, picture: Picture) -> None:
     """
     ending = path.suffix.lower()
     try:
-        handle, name = tempfile.mkstemp(suffix=ending, prefix=f".{path.stem}-", dir=path.parent)
+        handle, name = tempfile.mkstemp(suffix=ending, prefix=".energynets-", dir=path.parent)
         partial = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:

@@ -82,9 +82,8 @@ def dehaze(
         ("epsilon", epsilon, 1e-12, 1e12),
         ("least", least, 1e-3, 1.0),
     ):
-        if not low <= number <= high:
-            raise BadInputError(f"{name}: wanted a number from {low:g} to {high:g}, got {number}")
-    if isinstance(patch, bool) or patch != int(patch) or patch < 1 or patch % 2 == 0:
+        inputs.number(name, number, low, high)
+    if inputs.number("patch", patch, 1, 1e9) % 2 != 1:
         raise BadInputError(f"patch: wanted an odd number of pixels, got {patch}")
     pictures = inputs.pictures(image)
     net = None if method == "exact" else named(network, "dehazing")
@@ -141,11 +140,15 @@ def _airlight(image: jax.Array, wanted: Any, radius: int) -> jax.Array:
             )
         dark = dehazing.dark_channel(image, radius=radius)
         return dehazing.airlight(image, dark, way=wanted)
-    air = np.asarray(wanted, np.float32)
     channels = image.shape[-1]
+    try:
+        air = np.asarray(wanted, np.float32)
+    except (ValueError, TypeError):
+        air = np.empty(0, np.float32)
     if air.shape != (channels,) or not np.isfinite(air).all() or air.min() < 0 or air.max() > 1:
+        got = " ".join(repr(wanted).split())
         raise BadInputError(
-            f"airlight: wanted {channels} values in [0, 1], one a channel, got {wanted!r}"
+            f"airlight: wanted {channels} values in [0, 1], one a channel, got {got:.60}"
         )
     return jnp.asarray(air)
 

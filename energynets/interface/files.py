@@ -55,6 +55,8 @@ def run(chosen: Namespace) -> int:
     video = getattr(chosen, "video", False)
     if video and not folder:
         raise BadInputError(f"{chosen.image}: wanted a folder of frames for --video, got a file")
+    if getattr(chosen, "method", "") is None:
+        chosen.method = "polish" if video else "exact"
     if video and chosen.method != "polish":
         raise BadInputError(
             f"--video: wanted --method polish, which can go on from a frame, got {chosen.method}"
@@ -62,7 +64,7 @@ def run(chosen: Namespace) -> int:
     if getattr(chosen, "steps", 0) < 0:
         raise BadInputError(f"--steps: wanted at least 0, got {chosen.steps}")
     jobs = _jobs_of_folder(chosen) if folder else [_job_of_file(chosen)]
-    state, broken = None, []
+    state, broken, unsettled = None, [], 0
     for job in _with_bar(jobs, chosen) if folder else jobs:
         try:
             done = _work(job, chosen, state)
@@ -72,13 +74,20 @@ def run(chosen: Namespace) -> int:
         except BadInputError as error:
             if not folder:
                 raise
-            broken.append(str(error))
+            told = str(error)
+            broken.append(told if str(job.image) in told else f"{job.image}: {told}")
             continue
         if video:
             state = done.state
+        unsettled += chosen.command != "trimap" and _unsettled(done, chosen)
         _tell(job, done, chosen)
     for line in broken:
         print(f"left out: {line}", file=sys.stderr)
+    if folder and unsettled:
+        print(
+            f"warning: {unsettled} of {len(jobs)} pictures did not converge; --json tells which",
+            file=sys.stderr,
+        )
     if broken:
         print(f"{len(broken)} of {len(jobs)} pictures left out", file=sys.stderr)
     return 1 if broken else 0
@@ -116,6 +125,8 @@ def _jobs_of_folder(chosen: Namespace) -> list[Job]:
     places = [chosen.output or base.with_name(f"{base.name}_{made}")]
     aside = getattr(chosen, "transmission", None)
     if aside is not None:
+        if aside.resolve() == places[0].resolve():
+            raise BadInputError(f"{aside}: wanted another folder than the results', got the same")
         places.append(aside)
     for place in places:
         if place.resolve() == base or (known is not None and place.resolve() == known.resolve()):
@@ -134,6 +145,10 @@ def _jobs_of_folder(chosen: Namespace) -> list[Job]:
     for path, name in zip(found, names, strict=True):
         paths = [place / f"{name}.png" for place in places] + [None]
         jobs.append(Job(path, _known_of(known, path), *paths[:2]))
+    inputs = {path.resolve() for job in jobs for path in job[:2] if path is not None}
+    for path in (path for job in jobs for path in job[2:] if path is not None):
+        if path.resolve() in inputs:
+            raise BadInputError(f"{path}: wanted another file than an input, got the same")
     return jobs
 
 
@@ -175,11 +190,15 @@ def _tell(job: Job, done: Done, chosen: Namespace) -> None:
         print(json.dumps(finite), flush=True)
     elif not chosen.image.is_dir():
         print(job.output)
-        if done.told.get("converged") is False and chosen.method == "exact":
+        if _unsettled(done, chosen):
             print(
                 f"warning: the residual is {done.told['residual']:.2g}, above the tolerance",
                 file=sys.stderr,
             )
+
+
+def _unsettled(done: Done, chosen: Namespace) -> bool:
+    return done.told.get("converged") is False and chosen.method == "exact"
 
 
 def _work(job: Job, chosen: Namespace, state: State | None) -> Done:
@@ -187,9 +206,13 @@ def _work(job: Job, chosen: Namespace, state: State | None) -> Done:
         return _trimap(job, chosen)
     image = images.read_image(job.image)
     began = time.perf_counter()
-    done = {"segment": _segment, "matte": _matte, "dehaze": _dehaze}[chosen.command](
-        job, image, chosen, state
-    )
+    try:
+        done = {"segment": _segment, "matte": _matte, "dehaze": _dehaze}[chosen.command](
+            job, image, chosen, state
+        )
+    except BadInputError as error:
+        told = str(error)
+        raise BadInputError(told.replace("image:", f"{job.image}:", 1)) from None
     done.told["seconds"] = round(time.perf_counter() - began, 4)
     return done
 

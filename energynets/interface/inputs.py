@@ -83,6 +83,8 @@ def seeds(given: Any, like: Pictures) -> Seeds:
     if array.shape in ((height, width), (batch, height, width)):
         found, labels = _from_map(array)
     elif array.ndim in (3, 4) and array.shape[-3:-1] == (height, width):
+        if array.shape[-1] > NO_SEED:
+            raise BadInputError(f"seeds: wanted at most {NO_SEED} planes, got {array.shape[-1]}")
         found = array.astype(np.float32)
         labels = np.arange(array.shape[-1], dtype=np.uint8)
         if not np.isin(array, (0, 1)).all():
@@ -107,9 +109,9 @@ def seeds(given: Any, like: Pictures) -> Seeds:
 def trimap(given: Any, like: Pictures) -> UInt8[np.ndarray, "b h w"]:
     """Trimaps of `like`'s pictures, of 0, 128 and 255.
 
-    Bytes (0 background, 255 foreground, others unknown), 16-bit integers, floats in [0, 1] or
-    bools, H×W with or without equal channels, or seed planes H×W×2 of background and foreground. A
-    batch of pictures takes a batch, a list, or one for all.
+    Bytes or wider integers (0 background, 255 foreground, others unknown), 16-bit integers, floats
+    in [0, 1] or bools, H×W with or without equal channels, or seed planes H×W×2 of background and
+    foreground. A batch of pictures takes a batch, a list, or one for all.
 
     Raises:
         BadInputError: naming what came instead; also where foreground or background is missing.
@@ -120,7 +122,11 @@ def trimap(given: Any, like: Pictures) -> UInt8[np.ndarray, "b h w"]:
     ):
         array = np.stack([_numbers(one, "trimap") for one in _several(given)])
     else:
-        array = _numbers(np.asarray(given), "trimap")
+        array = _array(given, "trimap")
+        wide = array.dtype.kind in "iu" and array.dtype != np.uint16
+        if wide and array.size and 0 <= array.min() <= array.max() <= 255:
+            array = array.astype(np.uint8)  # as numpy.where makes them
+        array = _numbers(array, "trimap")
     if array.shape[-3:] == (height, width, 2):
         kinds = array > 0.5
         if kinds.all(-1).any():
@@ -151,7 +157,7 @@ def start(given: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
     Raises:
         BadInputError: naming what came instead.
     """
-    array = np.asarray(given)
+    array = _array(given, "start")
     if array.shape == shape[1:]:
         array = np.broadcast_to(array, shape)
     if array.shape != shape or not np.issubdtype(array.dtype, np.floating):
@@ -160,6 +166,10 @@ def start(given: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
         )
     if not np.isfinite(array).all():
         raise BadInputError("start: wanted finite numbers, got others")
+    if array.size and (array.min() < -1 or array.max() > 2):
+        raise BadInputError(
+            f"start: wanted numbers about [0, 1], got them from {array.min():g} to {array.max():g}"
+        )
     return array.astype(np.float32)
 
 
@@ -199,7 +209,28 @@ def _stacked(given: Any, what: str) -> np.ndarray:
         if given.mode not in ("L", "P", "1", "I", "I;16"):
             raise BadInputError(f"{what}: wanted a grey or palette image, got mode {given.mode}")
         return np.asarray(given.convert("L") if given.mode == "1" else given)
-    return np.asarray(given)
+    return _array(given, what)
+
+
+def number(name: str, given: Any, low: float, high: float) -> float:
+    """`given`, a number from low to high.
+
+    Raises:
+        BadInputError: for anything else.
+    """
+    kind = getattr(given, "dtype", np.asarray(given).dtype).kind
+    if kind not in "iuf" or np.ndim(given) > 0 or not low <= float(given) <= high:
+        raise BadInputError(f"{name}: wanted a number from {low:g} to {high:g}, got {given!r:.40}")
+    return float(given)
+
+
+def _array(given: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError):
+        raise BadInputError(
+            f"{what}: wanted an array, got {type(given).__name__} that makes none"
+        ) from None
 
 
 def _numbers(given: Any, what: str) -> np.ndarray:
@@ -210,7 +241,7 @@ def _numbers(given: Any, what: str) -> np.ndarray:
         if given.mode in ("1", "L"):
             return np.asarray(given.convert("L"), np.float32) / 255
         return grey.channels(given)[0].astype(np.float32) / 255
-    array = np.asarray(given)
+    array = _array(given, what)
     if array.dtype == np.uint8:
         return array.astype(np.float32) / 255
     if array.dtype == np.uint16:

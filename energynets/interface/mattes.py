@@ -9,7 +9,6 @@ import numpy as np
 
 from energynets.data import trimaps
 from energynets.energies import matting
-from energynets.errors import BadInputError
 from energynets.interface import inputs
 from energynets.interface.networks import Network, named, predicted
 from energynets.interface.records import Matte, unbatched
@@ -54,17 +53,16 @@ def matte(
             background among it.
     """
     refuse_unknown(method, steps)
-    if not 0 < epsilon < float("inf"):
-        raise BadInputError(f"epsilon: wanted a finite number above 0, got {epsilon}")
-    if not 0 < seed_weight < float("inf"):
-        raise BadInputError(f"seed_weight: wanted a finite number above 0, got {seed_weight}")
+    weights = {
+        "epsilon": inputs.number("epsilon", epsilon, 1e-12, 1e12),
+        "seed_weight": inputs.number("seed_weight", seed_weight, 1e-12, 1e12),
+    }
     pictures = inputs.pictures(image)
     levels = inputs.trimap(trimap, pictures)
     net = None if method == "exact" else named(network, "matting")
     begin = None
     if start is not None:
         begin = inputs.start(start, levels.shape, "alpha")[..., None]
-    weights = {"epsilon": epsilon, "seed_weight": seed_weight}
     records = []
     for index, (picture, level) in enumerate(zip(pictures.values, levels, strict=True)):
         planes = trimaps.planes(level)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from energynets.energies import random_walker
-from energynets.errors import BadInputError
 from energynets.interface import inputs
 from energynets.interface.networks import Network, named, predicted
 from energynets.interface.records import Segmentation, unbatched
@@ -49,10 +48,13 @@ def segment(
         BadInputError: in one line, for whatever cannot be used.
     """
     refuse_unknown(method, steps)
-    _refuse_negative(beta=beta, seed_weight=seed_weight, floor=floor)
+    weights = {
+        "beta": inputs.number("beta", beta, 0, 1e12),
+        "seed_weight": inputs.number("seed_weight", seed_weight, 0, 1e12),
+        "floor": inputs.number("floor", floor, 0, 1e12),
+    }
     pictures = inputs.pictures(image)
     given = inputs.seeds(seeds, pictures)
-    weights = {"beta": beta, "seed_weight": seed_weight, "floor": floor}
     net = None if method == "exact" else named(network, "seeded_seg")
     begin = None
     if start is not None:
@@ -120,9 +122,3 @@ def _task(
 
     cold = np.zeros(planes.shape, np.float32)
     return Task(shape, problem, direct, None if network is None else predict, cold=cold)
-
-
-def _refuse_negative(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not 0 <= number < float("inf"):
-            raise BadInputError(f"{name}: wanted a finite number of at least 0, got {number}")

@@ -108,6 +108,7 @@ def test_a_batch_takes_one_map_for_all_or_one_for_each():
         (MAP[1:], r"5×7 as the image, .*got shape \(4, 7\)"),
         (PLANES * 0.5, "planes of 0 and 1"),
         (np.ones((5, 7, 2)), "planes that overlap"),
+        (np.zeros((5, 7, 256)), "at most 255 planes, got 256"),
         (np.stack([MAP, MAP, MAP]), "got shape"),
         (Image.fromarray(BYTES), "got mode RGB"),
     ],
@@ -135,6 +136,7 @@ EXPECTED = np.where(LEVELS == 127, 128, LEVELS)
         Image.fromarray(LEVELS),
         Image.fromarray(LEVELS).convert("RGBA"),
         jnp.asarray(LEVELS),
+        LEVELS.astype(int),
         [LEVELS],
     ],
 )
@@ -152,7 +154,8 @@ def test_every_kind_of_trimap_is_the_same_levels(given):
         (LEVELS[1:], r"5×7 as the image, got shape \(4, 7\)"),
         (np.dstack([LEVELS, LEVELS, 255 - LEVELS]), "without colours"),
         (np.ones((5, 7, 2)), "overlapping"),
-        (LEVELS.astype(int), "got int64"),
+        (2 * LEVELS.astype(int), "got int64"),
+        ([[0, 1], [1]], "wanted an array"),
         (LEVELS.astype(float), "floats in"),
     ],
 )
@@ -168,6 +171,7 @@ def test_a_start_has_the_shape_of_the_answer_and_finite_floats():
         (np.ones((5, 6)), r"alpha of shape \(5, 7\)"),
         (np.ones((5, 7), int), "got int64"),
         (np.full((5, 7), np.nan), "finite"),
+        (np.full((5, 7), 1e30), "about"),
     ):
         with pytest.raises(BadInputError, match=told):
             inputs.start(given, shape, "alpha")

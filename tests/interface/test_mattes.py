@@ -118,5 +118,5 @@ def test_the_smallest_pictures_have_a_matte():
 
 @pytest.mark.parametrize("more", [{"epsilon": 0.0}, {"seed_weight": -1.0}, {"epsilon": np.nan}])
 def test_weights_that_make_no_sense_are_refused(more):
-    with pytest.raises(energynets.BadInputError, match="wanted a finite number above 0"):
+    with pytest.raises(energynets.BadInputError, match="wanted a number from 1e-12"):
         energynets.matte(IMAGE, TRIMAP, **more)

@@ -88,8 +88,10 @@ def test_one_pixel_and_one_label_have_an_answer():
         ({"method": "fast"}, "method: wanted exact, network, polish, got 'fast'"),
         ({"steps": -1}, "steps: wanted a whole number"),
         ({"steps": 1.5}, "steps: wanted a whole number"),
-        ({"beta": -1.0}, "beta: wanted a finite number"),
-        ({"floor": float("nan")}, "floor: wanted a finite number"),
+        ({"beta": "1"}, "beta: wanted a number from 0 to 1e.12, got '1'"),
+        ({"seed_weight": 1e300}, "seed_weight: wanted a number"),
+        ({"beta": -1.0}, "beta: wanted a number from 0"),
+        ({"floor": float("nan")}, "floor: wanted a number from 0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(more, told):
