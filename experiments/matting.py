@@ -195,7 +195,7 @@ def make(config: Config) -> Experiment:
 
     count = min(data.validation_count, len(held_out))
     return Experiment(
-        init=lambda key: fresh(key) if start is None else pretrained.fitting(start, fresh(key)),
+        init=pretrained.starting(start, fresh),
         example=example,
         name=lambda step, row: source.name(index_of(step, row)),
         loss=loss,

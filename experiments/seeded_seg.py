@@ -217,7 +217,7 @@ def make(config: Config) -> Experiment:
 
     key = jax.random.key(config.train.seed)
     return Experiment(
-        init=lambda key: fresh(key) if start is None else pretrained.fitting(start, fresh(key)),
+        init=pretrained.starting(start, fresh),
         example=example,
         name=lambda step, row: source.name(index_of(step, row)),
         loss=loss,
@@ -276,6 +276,8 @@ def report(
         f"{len(source)} {opening.UNITS[config.data.problems]} at {size}×{size}; energies are their "
         f"mean yᵀLy + λ(y−x)ᵀQ(y−x), λ = {config.loss.seed_weight:g}, floor {config.loss.floor:g}; "
         f"the network was trained at beta {config.loss.beta:g}.",
+        comparison.ratios_told(scores, "network", groups),
+        *hidden_told(config.data.hide),
         *comparison.unsolved_told(measured),
         *(left_out_told(counts, most) if config.network.head == "per_label" else ()),
     ]
@@ -315,6 +317,11 @@ def report(
             measured, f"beta {config.loss.beta:g}", shared, name="validation/energy"
         ),
     )
+
+
+def hidden_told(share: float) -> list[str]:
+    told = "“loss” is the energy where the network does not see a part of the seeds, in {:.0%} of "
+    return [f"{told.format(share)}the examples of training and validation alike."] if share else []
 
 
 def polishing(config: Config, network: Any, source: Any) -> tuple[dict, dict, list[Table]]:

@@ -99,6 +99,8 @@ def _folder(
     from energynets.data.folder import Folder
     from energynets.data.masks import SeedsFromMasks
 
+    if not settings["root"]:
+        raise BadInputError("config.data.root: wanted a folder of pictures, got ''")
     made = "masks" if settings["problems"] == "objects" else settings["seeds"]
     source: Source = Folder(settings["root"], split, classes=settings["classes"])
     seeded = Path(settings["root"]) / made

@@ -1,7 +1,7 @@
 """Trained weights: shipped with the package, or written by a run; safetensors, never pickle."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialized
 
-from energynets.errors import BadInputError
+from energynets.errors import BadInputError, first_words, late_reads_silent
 from energynets.networks import build
 
 _HERE = Path(__file__).parent
@@ -96,18 +96,23 @@ def checkpoint(folder: str | Path) -> Mapping[str, Any]:
     """The variables of a checkpoint of a run, RUN/checkpoints/STEP, of any network.
 
     Raises:
-        BadInputError: if there is none.
+        BadInputError: if there is none, or it is damaged.
     """
     import orbax.checkpoint as ocp
 
     folder = Path(folder)
     if not (folder / "state").is_dir():
         raise BadInputError(f"{folder}: wanted a checkpoint RUN/checkpoints/STEP, got none")
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        stored: Any = checkpointer.metadata(folder.absolute() / "state").item_metadata.tree
-        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
-        state: Any = checkpointer.restore(folder.absolute() / "state", restore_args=arrays)
-    return jax.tree.map(jnp.asarray, state["variables"])
+    try:
+        with late_reads_silent(), ocp.PyTreeCheckpointer() as checkpointer:
+            stored: Any = checkpointer.metadata(folder.absolute() / "state").item_metadata.tree
+            arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
+            state: Any = checkpointer.restore(folder.absolute() / "state", restore_args=arrays)
+        return jax.tree.map(jnp.asarray, state["variables"])
+    except Exception as error:  # whatever orbax and tensorstore make of damaged files
+        raise BadInputError(
+            f"{folder}: wanted a whole checkpoint of a run, got {first_words(error)}"
+        ) from None
 
 
 def _from_checkpoint(folder: Path) -> Trained:
@@ -130,23 +135,28 @@ def _outputs(trunk: Mapping[str, Any]) -> int:
     return trunk[last]["kernel"].shape[-1]
 
 
-def fitting(trained: Trained, fresh: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The variables of `trained`, for a network whose own would be `fresh`.
+def starting(
+    trained: Trained | None, fresh: Callable[[Array], Mapping[str, Any]]
+) -> Callable[[Array], Mapping[str, Any]]:
+    """What makes the first variables from a key: `fresh`, or the variables of `trained` always.
 
     Raises:
-        BadInputError: if they are of another network.
+        BadInputError: if `trained` is of another network than the one that `fresh` is for.
     """
-    if not alike(trained.variables, fresh):
+    if trained is None:
+        return fresh
+    if not alike(trained.variables, jax.eval_shape(fresh, jax.random.key(0))):
         raise BadInputError(
             "config.start_from: wanted weights of the network that the config describes, got "
             f"those of {dict(trained.settings)}"
         )
-    return trained.variables
+    return lambda key: trained.variables
 
 
 def alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     """Whether both variables could be of one network: the same names and shapes."""
-    return jax.tree.map(jnp.shape, dict(first)) == jax.tree.map(jnp.shape, dict(second))
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, dict(each)) for each in (first, second)]
+    return shapes[0] == shapes[1]
 
 
 def save(

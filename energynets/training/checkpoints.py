@@ -1,11 +1,8 @@
 """Checkpoints by orbax: the latest, the best, and one every so many epochs."""
 
 import os
-import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from energynets.errors import BadInputError
+from energynets.errors import BadInputError, first_words, late_reads_silent
 
 Tree = Any
 
@@ -52,7 +49,7 @@ def open_manager(folder: Path, *, keep_every: int) -> ocp.CheckpointManager:
     except ValueError as error:  # what JSON makes of a damaged file of metrics
         raise BadInputError(
             f"{folder}: wanted whole checkpoints, got one whose metrics cannot be read: "
-            f"{_first_words(error)}"
+            f"{first_words(error)}"
         ) from None
 
 
@@ -111,7 +108,7 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> tuple[Tree
     """
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
-        with _late_reads_silent():
+        with late_reads_silent():
             kept = manager.restore(
                 step,
                 args=ocp.args.Composite(
@@ -122,34 +119,10 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> tuple[Tree
     except Exception as error:  # whatever orbax and tensorstore make of damaged files
         raise BadInputError(
             f"{Path(manager.directory) / str(step)}: wanted a whole checkpoint of this run, got "
-            f"{_first_words(error)}; without this folder the same command goes on from "
+            f"{first_words(error)}; without this folder the same command goes on from "
             f"{_before(manager, step)}"
         ) from None
     return kept["state"], schedule
-
-
-@contextmanager
-def _late_reads_silent() -> Iterator[None]:
-    """After the first failed read, tensorstore's threads report the others to a closed loop."""
-    told_before = sys.unraisablehook
-
-    def told(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            told_before(unraisable)
-
-    sys.unraisablehook = told
-    try:
-        yield
-    except Exception:
-        time.sleep(0.5)  # for the others: the state is a few MB
-        raise
-    finally:
-        sys.unraisablehook = told_before
-
-
-def _first_words(error: Exception) -> str:
-    told = " ".join(f"{type(error).__name__}: {error}".split())
-    return told if len(told) < 300 else f"{told[:300]}…"
 
 
 def _before(manager: ocp.CheckpointManager, step: int) -> str:

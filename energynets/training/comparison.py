@@ -216,6 +216,16 @@ def supervised_told(
     return named, [f"Not without labels: the {method} was trained with the {told}."]
 
 
+def ratios_told(scores: Scores, method: str, groups: Groups) -> str:
+    """How many times the least energy of each group the method's is."""
+    ratios = [
+        f"{scores[method][f'energy, {group}'] / scores[f'exact, {group}'][f'energy, {group}']:.3g} "
+        f"({group})"
+        for group in groups
+    ]
+    return f"Energy of the {method} in units of the least: {', '.join(ratios)}."
+
+
 def difference_told(what: str, difference: Sequence[float]) -> list[str]:
     """A sentence on what `metrics.bootstrap.difference` found, unless that is nan."""
     if np.isnan(difference[0]):

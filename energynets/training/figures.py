@@ -13,44 +13,34 @@ from energynets.training.journal import read_metrics
 
 
 def draw_training(workdir: Path, lines: Mapping[str, float] | None = None) -> None:
-    """`figures/training.png`: every logged scalar of training and validation against the step.
+    """`figures/training.png`: a panel for every logged scalar, those of validation last.
 
-    Validation is drawn beside what it measures in training, its loss beside the energy where that
-    is logged; `lines` gives scalars a dashed line to be compared with, such as the least value.
+    Training and validation do not share one, since augmented pictures of which a part of the seeds
+    is hidden have other energies. `lines` gives scalars a dashed line to be compared with, such as
+    the least value. Positive scalars that change a lot are drawn on a logarithmic scale.
     """
-    plt = _pyplot()
     lines = lines or {}
     curves = _curves(read_metrics(workdir))
-    panels: dict[str, list[str]] = {}
-    for name in sorted(curves, key=lambda name: (name.startswith("validation/"), name)):
-        beside = name.removeprefix("validation/")
-        if name == "validation/loss" and "energy" in curves:
-            beside = "energy"
-        panels.setdefault(beside if beside in curves else name, []).append(name)
-    if not panels:
+    if not curves:
         return
-    columns = min(3, len(panels))
-    figure, axes = plt.subplots(
-        -(-len(panels) // columns),
-        columns,
-        figsize=(4 * columns, 3 * -(-len(panels) // columns)),
-        squeeze=False,
-        layout="constrained",
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure, axes = _pyplot().subplots(
+        rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False, layout="constrained"
     )
-    for axis, (title, names) in zip(axes.flat, panels.items(), strict=False):
-        for name in names:
-            axis.plot(*zip(*curves[name], strict=True), linewidth=1, label=name)
-            if name in lines:
-                axis.axhline(lines[name], color="0.3", linestyle="--", label=f"{name}, exact")
-        axis.set_title(title)
-        axis.set_xlabel("step")
-        values = [value for name in names for _, value in curves[name]]
-        if min(values) > 0 and (title == "energy" or max(values) > 20 * min(values)):
-            axis.set_yscale("log")
-        if len(axis.lines) > 1:
-            axis.legend(fontsize=7)
-    for axis in axes.flat[len(panels) :]:
+    for axis in axes.flat[len(curves) :]:
         axis.axis("off")
+    names = sorted(curves, key=lambda name: (name.startswith("validation/"), name))
+    for axis, name in zip(axes.flat, names, strict=False):
+        steps, values = zip(*curves[name], strict=True)
+        axis.plot(steps, values, linewidth=1)
+        axis.set_title(name)
+        axis.set_xlabel("step")
+        if min(values) > 0 and (name.endswith("energy") or max(values) > 20 * min(values)):
+            axis.set_yscale("log")
+        if name in lines:
+            axis.axhline(lines[name], color="0.3", linestyle="--", label="exact")
+            axis.legend(fontsize=7)
     _save(figure, workdir / "figures" / "training.png")
 
 
@@ -176,7 +166,8 @@ def draw_answers(path: Path, answered: Sequence[Answered], *, classes: int) -> N
         beside.append("\n".join([one.name, f"probability: label {one.labels[plane]}", *one.notes]))
     methods = [*answered[0].answers]
     titles = ["image and seeds\n(white: label 0)", *(f"{m}:\nprobability" for m in methods)]
-    draw_grid(path, [*titles, "truth", *(f"{m}:\nlabels" for m in methods)], rows, beside)
+    truth = "truth\n(black: label 0, white: unknown)"
+    draw_grid(path, [*titles, truth, *(f"{m}:\nlabels" for m in methods)], rows, beside)
 
 
 class Weak(NamedTuple):

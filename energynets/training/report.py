@@ -110,7 +110,9 @@ def _chosen(workdir: Path) -> list[str]:
     steps = journal.best(workdir)
     if steps is None:
         return []
-    return ["The weights are those of step {} of {}, the lowest validation loss.".format(*steps)]
+    untrained = ": before any training" if steps[0] == 0 < steps[1] else ""
+    told = "The weights are those of step {} of {}, the lowest validation loss{}."
+    return [told.format(*steps, untrained)]
 
 
 def _told(pace: Mapping[str, float]) -> list[str]:

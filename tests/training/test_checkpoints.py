@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from energynets import pretrained
 from energynets.errors import BadInputError
 from energynets.training import checkpoints
 from tests.training.processes import run
@@ -118,6 +119,7 @@ def test_what_eight_devices_saved_two_and_one_restore(tmp_path):
 # signal ignored, the system answers a write beyond it with an error, as when a disk is full.
 FULL = """
 import jax.numpy as jnp, pathlib, resource, signal, sys
+from energynets import pretrained
 from energynets.errors import BadInputError
 from energynets.training import checkpoints
 
@@ -207,6 +209,16 @@ def test_a_damaged_checkpoint_is_named_in_one_line_with_what_is_left(tmp_path, p
     with closing(checkpoints.open_manager(tmp_path, keep_every=0)) as manager:
         found, _ = checkpoints.restore(manager, 0, state(5))
     np.testing.assert_array_equal(found["w"], state(0)["w"])
+
+
+@pytest.mark.parametrize("pattern", ["1/state/manifest.ocdbt", "1/state/d/*", "1/state/_METADATA"])
+def test_weights_of_a_damaged_checkpoint_are_refused_in_one_line(tmp_path, pattern):
+    kept(tmp_path, [2.0, 1.0])
+    assert [*tmp_path.glob(pattern)]
+    damaged(tmp_path, pattern)
+    with pytest.raises(BadInputError, match=f"^{tmp_path}/1: wanted a whole checkpoint") as told:
+        pretrained.checkpoint(tmp_path / "1")
+    assert "\n" not in str(told.value)
 
 
 def test_the_only_checkpoint_damaged_leaves_the_beginning(tmp_path):

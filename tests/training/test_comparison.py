@@ -142,3 +142,13 @@ def test_label_maps_are_scored_from_their_confusions_and_collapsed_ones_counted(
     assert scores["network"]["pixel accuracy"] == 13 / 16
     assert scores["network"]["collapsed"] == 0.5 and "several" not in scores["network"]
     assert scores["other"] == {"crf": 1.0}
+
+
+def test_energies_are_told_in_units_of_the_least():
+    scores = {
+        "network": {"energy, a": 3.0, "energy, b": 8.0},
+        "exact, a": {"energy, a": 2.0, "energy, b": 9.0},
+        "exact, b": {"energy, a": 7.0, "energy, b": 4.0},
+    }
+    told = comparison.ratios_told(scores, "network", {"a": {}, "b": {}})
+    assert told == "Energy of the network in units of the least: 1.5 (a), 2 (b)."

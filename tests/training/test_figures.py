@@ -17,27 +17,26 @@ def test_training_is_drawn_from_the_metrics(tmp_path):
         assert picture.size[0] > picture.size[1]  # three curves in a row
 
 
-def test_validation_is_drawn_beside_training_with_its_line_and_the_energy_once(
-    tmp_path, monkeypatch
-):
+def test_every_scalar_has_a_panel_with_its_line_and_the_energy_one(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(figures, "_save", lambda figure, path: saved.append(figure))
     journal = Journal(tmp_path, -1)
     for step in range(3):
         journal.write(step, {"loss": 9.0 - step, "energy": 9.0 - step, "rate": 0.1})
-        journal.write(step, {"validation/loss": 8.0 - step, "validation/mean_iou": 0.5})
+        journal.write(step, {"validation/loss": 8.0 - step, "validation/energy": 6.0 - step})
     journal.close()
-    figures.draw_training(tmp_path, {"validation/loss": 5.0})
+    figures.draw_training(tmp_path, {"validation/energy": 3.0})
     panels = {axis.get_title(): axis for axis in saved[0].axes if axis.get_title()}
-    assert panels.keys() == {"energy", "rate", "validation/mean_iou"}
-    energy = panels["energy"]
-    assert energy.get_yscale() == "log"
-    drawn = {line.get_label(): (line.get_linestyle(), [*line.get_ydata()]) for line in energy.lines}
-    assert drawn == {
-        "energy": ("-", [9.0, 8.0, 7.0]),
-        "validation/loss": ("-", [8.0, 7.0, 6.0]),
-        "validation/loss, exact": ("--", [5.0, 5.0]),
+    assert [*panels] == ["energy", "rate", "validation/energy", "validation/loss"]
+    assert panels["energy"].get_yscale() == panels["validation/energy"].get_yscale() == "log"
+    drawn = {
+        name: [(line.get_linestyle(), [*line.get_ydata()]) for line in axis.lines]
+        for name, axis in panels.items()
     }
+    assert drawn["energy"] == [("-", [9.0, 8.0, 7.0])]
+    assert drawn["validation/energy"] == [("-", [6.0, 5.0, 4.0]), ("--", [3.0, 3.0])]
+    assert drawn["validation/loss"] == [("-", [8.0, 7.0, 6.0])]
+    assert panels["validation/energy"].get_legend().get_texts()[0].get_text() == "exact"
 
 
 def test_a_loss_that_is_not_the_energy_alone_has_a_panel_of_its_own(tmp_path, monkeypatch):

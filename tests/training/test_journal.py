@@ -121,6 +121,8 @@ def test_a_new_text_replaces_the_whole_of_the_old(tmp_path):
     write_atomically(path, "a long first text")
     write_atomically(path, "short")
     assert path.read_text() == "short"
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_bar_counts_without_a_terminal(tmp_path, capsys):

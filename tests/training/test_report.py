@@ -116,6 +116,15 @@ def test_the_step_whose_weights_are_measured_is_told(report, tmp_path, capsys):
     assert told in capsys.readouterr().out and told in (tmp_path / "report.md").read_text()
 
 
+def test_weights_of_step_0_are_told_to_be_untrained(report, tmp_path, capsys):
+    journal = Journal(tmp_path, -1)
+    for step, loss in enumerate((1.0, 3.0)):
+        journal.write(step, {"validation/loss": loss})
+    journal.close()
+    reports.write(report, tmp_path)
+    assert "step 0 of 1, the lowest validation loss: before any tr" in capsys.readouterr().out
+
+
 def test_without_training_no_time_of_a_step_is_told(report, tmp_path):
     reports.write(report, tmp_path)
     assert "waiting for data" not in (tmp_path / "report.md").read_text()
