@@ -276,7 +276,7 @@ def report(
         f"{len(source)} {opening.UNITS[config.data.problems]} at {size}×{size}; energies are their "
         f"mean yᵀLy + λ(y−x)ᵀQ(y−x), λ = {config.loss.seed_weight:g}, floor {config.loss.floor:g}; "
         f"the network was trained at beta {config.loss.beta:g}.",
-        comparison.ratios_told(scores, "network", groups),
+        *comparison.ratios_told(scores, "network", groups),
         *hidden_told(config.data.hide),
         *comparison.unsolved_told(measured),
         *(left_out_told(counts, most) if config.network.head == "per_label" else ()),

@@ -216,14 +216,14 @@ def supervised_told(
     return named, [f"Not without labels: the {method} was trained with the {told}."]
 
 
-def ratios_told(scores: Scores, method: str, groups: Groups) -> str:
-    """How many times the least energy of each group the method's is."""
-    ratios = [
-        f"{scores[method][f'energy, {group}'] / scores[f'exact, {group}'][f'energy, {group}']:.3g} "
-        f"({group})"
+def ratios_told(scores: Scores, method: str, groups: Groups) -> list[str]:
+    """How many times the least energy of each group the method's is; nothing where that is 0."""
+    energies = {
+        group: [scores[of][f"energy, {group}"] for of in (method, f"exact, {group}")]
         for group in groups
-    ]
-    return f"Energy of the {method} in units of the least: {', '.join(ratios)}."
+    }
+    told = [f"{ours / least:.3g} ({group})" for group, (ours, least) in energies.items() if least]
+    return [f"Energy of the {method} in units of the least: {', '.join(told)}."] if told else []
 
 
 def difference_told(what: str, difference: Sequence[float]) -> list[str]:

@@ -151,4 +151,8 @@ def test_energies_are_told_in_units_of_the_least():
         "exact, b": {"energy, a": 7.0, "energy, b": 4.0},
     }
     told = comparison.ratios_told(scores, "network", {"a": {}, "b": {}})
-    assert told == "Energy of the network in units of the least: 1.5 (a), 2 (b)."
+    assert told == ["Energy of the network in units of the least: 1.5 (a), 2 (b)."]
+    scores["exact, a"]["energy, a"] = 0.0
+    told = comparison.ratios_told(scores, "network", {"a": {}, "b": {}})
+    assert told == ["Energy of the network in units of the least: 2 (b)."]
+    assert comparison.ratios_told(scores, "network", {"a": {}}) == []
