@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.pictures import photographs
 from benchmarks.rows import OURS, Kept, Row, alternate, show
-from benchmarks.systems import System
+from benchmarks.systems import System, told
 from energynets.energies.dehazing import Hazy, coarse_transmission
 from energynets.solvers.dehazing import solve, stencil
 
@@ -63,9 +63,7 @@ def rows(
                     "method": OURS,
                     **taken[OURS],
                     "error": float(np.abs(np.asarray(solution.value) - truth).max()),
-                    "memory": program.memory_analysis().temp_size_in_bytes,
-                    "note": f"{int(solution.steps)} steps, residual {float(solution.residual):.0e},"
-                    f" converged {bool(solution.converged)}, {note}",
+                    **told(solution, program, note),
                 }
                 yield about | {
                     "method": "splu",

@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.pictures import band, photographs, strokes
 from benchmarks.rows import OURS, Kept, Row, alternate, installed, missing, show
-from benchmarks.systems import System, factored
+from benchmarks.systems import System, factored, told
 from energynets.seeded import Seeded
 from energynets.solvers.matting import solve, stencil
 
@@ -102,12 +102,7 @@ def _case(inputs: Seeded, epsilon: float, about: Row, program, note: str, repeat
     for method, times in taken.items():
         row, found = about | {"method": method, **times}, calls[method].result
         if method == OURS:
-            row["memory"] = program.memory_analysis().temp_size_in_bytes
-            row["note"] = (
-                f"{int(found.steps)} steps, residual {float(found.residual):.0e}, "
-                f"converged {bool(found.converged)}, {note}"
-            )
-            found = found.value
+            row, found = row | told(found, program, note), found.value
         if method == "splu":
             row["memory"] = problem.fill()
         goal = truth

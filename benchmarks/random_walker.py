@@ -31,7 +31,7 @@ from skimage.segmentation import random_walker as scikit_random_walker
 
 from benchmarks.pictures import photographs, strokes
 from benchmarks.rows import OURS, Kept, Row, alternate, installed, missing, show
-from benchmarks.systems import System, direct
+from benchmarks.systems import System, direct, told
 from energynets.seeded import Seeded
 from energynets.solvers.random_walker import solve, stencil
 
@@ -87,12 +87,8 @@ def single(
                 row = about | {"method": method, **times}
                 found = calls[method].result
                 if method == OURS:
-                    row["memory"] = program.memory_analysis().temp_size_in_bytes
-                    row["note"] = (
-                        f"{int(found.steps)} steps, residual {float(found.residual):.0e}, "
-                        f"converged {bool(found.converged)}, compiled in {compiling:.0f} s of CPU"
-                    )
-                    found = found.value
+                    note = f"compiled in {compiling:.0f} s of CPU"
+                    row, found = row | told(found, program, note), found.value
                 row["error"] = _error(found, truth)
                 if method == "splu":
                     row["memory"] = problem.fill()
@@ -168,12 +164,8 @@ def batch(size: int, count: int, beta: float, repeats: int, root: Path | None) -
         found = calls[method].result
         row = about | {"method": method, **times}
         if method == OURS:
-            row["memory"] = program.memory_analysis().temp_size_in_bytes
-            row["note"] = (
-                f"{int(found.steps.max())} steps, converged {bool(found.converged.all())}, "
-                f"compiled in {compiling:.0f} s of CPU"
-            )
-            found = found.value
+            note = f"compiled in {compiling:.0f} s of CPU"
+            row, found = row | told(found, program, note), found.value
         yield row | {"error": _error(found, truth)}
 
 

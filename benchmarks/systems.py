@@ -4,13 +4,25 @@ Matrices are made from the solvers' own stencils, which the tests set against th
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from benchmarks.rows import installed
+from benchmarks.rows import Row, installed
 from energynets.solvers import stencil
+from energynets.solvers.solution import Solution
+
+
+def told(solution: Solution, program: Any, note: str) -> Row:
+    """What a row says of a solution, or a batch of them, beside time and error."""
+    steps, residual = int(np.max(solution.steps)), float(np.max(solution.residual))
+    converged = bool(np.all(solution.converged))
+    return {
+        "memory": program.memory_analysis().temp_size_in_bytes,
+        "note": f"{steps} steps, residual {residual:.0e}, converged {converged}, {note}",
+    }
 
 
 class System:

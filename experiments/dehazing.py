@@ -172,7 +172,7 @@ def make(config: Config) -> Experiment:
 
     count = min(data.validation_count, len(held_out))
     return Experiment(
-        init=pretrained.starting(start, fresh),
+        init=lambda key: fresh(key) if start is None else pretrained.fitting(start, fresh(key)),
         example=example,
         name=lambda step, row: f"step {step}, row {row}",
         loss=loss,

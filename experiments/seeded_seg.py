@@ -217,7 +217,7 @@ def make(config: Config) -> Experiment:
 
     key = jax.random.key(config.train.seed)
     return Experiment(
-        init=pretrained.starting(start, fresh),
+        init=lambda key: fresh(key) if start is None else pretrained.fitting(start, fresh(key)),
         example=example,
         name=lambda step, row: source.name(index_of(step, row)),
         loss=loss,

@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -48,6 +51,26 @@ def refuse_unwritable_folder(folder: Path) -> None:
         ) from None
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, found at `path` whole once the block has ended, and never in part.
+
+    Raises:
+        OSError: if it cannot be written; what was at `path` before is still there.
+    """
+    handle, name = tempfile.mkstemp(prefix=".energynets-", dir=path.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o666 & ~mask)  # temporary files are for their owner alone
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_picture(path: Path, picture: Picture) -> None:
     """The picture in the format of its ending; bytes as they are, floats in [0, 1] with 8 bits.
 
@@ -59,23 +82,14 @@ def write_picture(path: Path, picture: Picture) -> None:
     """
     ending = path.suffix.lower()
     try:
-        handle, name = tempfile.mkstemp(suffix=ending, prefix=".energynets-", dir=path.parent)
-        partial = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                if ending == ".npy":
-                    np.save(file, picture)
-                else:
-                    # Pillow knows these by their endings, and needs a name for the format.
-                    kind = Image.registered_extensions()[ending]
-                    better = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
-                    Image.fromarray(eight_bits(picture)).save(file, kind, **better)
-            mask = os.umask(0)
-            os.umask(mask)
-            partial.chmod(0o666 & ~mask)  # temporary files are for their owner alone
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(path) as file:
+            if ending == ".npy":
+                np.save(file, picture)
+            else:
+                # Pillow knows these by their endings, and needs a name for the format.
+                kind = Image.registered_extensions()[ending]
+                better = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
+                Image.fromarray(eight_bits(picture)).save(file, kind, **better)
     except OSError as error:
         raise BadInputError(
             f"{path}: wanted to write the result, got: {error.strerror or error}"

@@ -79,7 +79,7 @@ def run(chosen: Namespace) -> int:
             continue
         if video:
             state = done.state
-        unsettled += chosen.command != "trimap" and _unsettled(done, chosen)
+        unsettled += _unsettled(done, chosen)
         _tell(job, done, chosen)
     for line in broken:
         print(f"left out: {line}", file=sys.stderr)
@@ -212,7 +212,9 @@ def _work(job: Job, chosen: Namespace, state: State | None) -> Done:
         )
     except BadInputError as error:
         told = str(error)
-        raise BadInputError(told.replace("image:", f"{job.image}:", 1)) from None
+        if not told.startswith("image:"):
+            raise
+        raise BadInputError(f"{job.image}:{told.removeprefix('image:')}") from None
     done.told["seconds"] = round(time.perf_counter() - began, 4)
     return done
 

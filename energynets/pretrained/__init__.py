@@ -1,7 +1,7 @@
 """Trained weights: shipped with the package, or written by a run; safetensors, never pickle."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,28 +135,23 @@ def _outputs(trunk: Mapping[str, Any]) -> int:
     return trunk[last]["kernel"].shape[-1]
 
 
-def starting(
-    trained: Trained | None, fresh: Callable[[Array], Mapping[str, Any]]
-) -> Callable[[Array], Mapping[str, Any]]:
-    """What makes the first variables from a key: `fresh`, or the variables of `trained` always.
+def fitting(trained: Trained, fresh: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The variables of `trained`, for a network whose own would be `fresh`.
 
     Raises:
-        BadInputError: if `trained` is of another network than the one that `fresh` is for.
+        BadInputError: if they are of another network.
     """
-    if trained is None:
-        return fresh
-    if not alike(trained.variables, jax.eval_shape(fresh, jax.random.key(0))):
+    if not alike(trained.variables, fresh):
         raise BadInputError(
             "config.start_from: wanted weights of the network that the config describes, got "
             f"those of {dict(trained.settings)}"
         )
-    return lambda key: trained.variables
+    return trained.variables
 
 
 def alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     """Whether both variables could be of one network: the same names and shapes."""
-    shapes = [jax.tree.map(lambda leaf: leaf.shape, dict(each)) for each in (first, second)]
-    return shapes[0] == shapes[1]
+    return jax.tree.map(jnp.shape, dict(first)) == jax.tree.map(jnp.shape, dict(second))
 
 
 def save(

@@ -5,6 +5,7 @@ NumPy in and out, one picture, no derivative: masks that a network is trained on
 """
 
 import importlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,7 +114,7 @@ def expand(
     unary = np.asarray(unary, float)
     if unary.ndim != 3 or not np.isfinite(unary).all():
         raise BadInputError(f"unary must be finite and H×W×K, got {unary.shape} or not finite")
-    height, width, count = unary.shape
+    height, width, _ = unary.shape
     shapes = [np.shape(weight) for weight in weights]
     if shapes != [(height - 1, width), (height, width - 1)]:
         raise BadInputError(
@@ -122,13 +123,36 @@ def expand(
     if smoothness < 0 or any((np.asarray(weight) < 0).any() for weight in weights):
         raise BadInputError("smoothness and weights must not be negative")
     maxflow = needed("maxflow", "PyMaxflow", "graph cut")
+
+    def expanded(labels: np.ndarray, label: int) -> np.ndarray:
+        return _expanded(maxflow, labels, label, unary, weights, smoothness)
+
+    def measured(labels: np.ndarray) -> float:
+        return energy(labels, unary, weights, smoothness)
+
+    return sweep_labels(unary, expanded, measured, sweeps)
+
+
+def sweep_labels(
+    unary: np.ndarray,
+    expanded: Callable[[np.ndarray, int], np.ndarray],
+    measured: Callable[[np.ndarray], float],
+    sweeps: int,
+) -> Labelling:
+    """Alpha expansion on any graph, from the labels of least unary cost, ...×K.
+
+    Args:
+        expanded: the best labelling in which each node keeps its label or takes the one given.
+        measured: the energy of a labelling; only what lowers it is kept.
+        sweeps: rounds over the labels at most; converged where one lowers it no more.
+    """
     labels = unary.argmin(-1)
-    best = energy(labels, unary, weights, smoothness)
+    best = measured(labels)
     for sweep in range(1, sweeps + 1):
         before = best
-        for label in range(count):
-            trial = _expanded(maxflow, labels, label, unary, weights, smoothness)
-            value = energy(trial, unary, weights, smoothness)
+        for label in range(unary.shape[-1]):
+            trial = expanded(labels, label)
+            value = measured(trial)
             if value < best:
                 labels, best = trial, value
         if best >= before - 1e-9 * max(1.0, abs(before)):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from energynets.errors import BadInputError
-from energynets.solvers.graph_cut import Labelling, needed
+from energynets.solvers.graph_cut import Labelling, needed, sweep_labels
 
 _COLOURS, _SLOPES = 25, 10  # bins of a channel's and of a direction's histogram
 
@@ -114,18 +114,13 @@ def expand(
         BadInputError: if PyMaxflow is missing.
     """
     maxflow = needed("maxflow", "PyMaxflow", "graph cut")
-    labels = unary.argmin(-1)
-    best = energy(labels, unary, edges, weights)
-    for sweep in range(1, sweeps + 1):
-        before = best
-        for label in range(unary.shape[-1]):
-            trial = _expanded(maxflow, labels, label, unary, edges, weights)
-            value = energy(trial, unary, edges, weights)
-            if value < best:
-                labels, best = trial, value
-        if best >= before - 1e-9 * max(1.0, abs(before)):
-            return Labelling(labels, best, sweep, True)
-    return Labelling(labels, best, sweeps, False)
+
+    def expanded(labels: np.ndarray, label: int) -> np.ndarray:
+        return _expanded(maxflow, labels, label, unary, edges, weights)
+
+    return sweep_labels(
+        unary, expanded, lambda labels: energy(labels, unary, edges, weights), sweeps
+    )
 
 
 def propose(

@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import struct
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,22 +24,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from energynets.data.writing import whole
+
 console = Console(highlight=False, soft_wrap=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
     """The whole file or none of it, however the process ends."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)  # temporary files are for their owner alone
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole(path) as file:
+        file.write(text.encode())
 
 
 def as_json(value: Any, **how: Any) -> str:

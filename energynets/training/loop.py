@@ -92,8 +92,8 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
     rates, start = schedule.init(), 0
     ahead = partial(Ahead, experiment, settings, mesh)
     ahead(start)  # only to see that the batches can be shared out, before anything is written
+    state = _initial_state(experiment, settings.seed, mesh)  # may refuse weights to begin with
     claim(workdir, config)
-    state = _initial_state(experiment, settings.seed, mesh)
     manager = checkpoints.open_manager(
         workdir / "checkpoints", keep_every=settings.keep_every * settings.epoch
     )

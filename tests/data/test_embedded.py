@@ -69,7 +69,8 @@ def test_a_picture_is_the_sum_of_coverage_times_texture():
         textures = embedded._textures(
             embedded._PHOTOGRAPHS["train"], len(coverage), 128, source._random(index, 1)
         )
-        mixed = sum(part[..., None] * texture for part, texture in zip(coverage, textures))  # noqa: B905
+        pairs = zip(coverage, textures, strict=True)
+        mixed = sum(part[..., None] * texture for part, texture in pairs)
         np.testing.assert_allclose(source[index].image, mixed, atol=1e-6)
 
 

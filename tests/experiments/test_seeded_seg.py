@@ -119,7 +119,8 @@ def test_a_run_can_start_from_the_weights_of_another(root, tmp_path):
     assert same(variables, pretrained.load(weights).variables)
     config.network.widths = (8, 16)
     with pytest.raises(BadInputError, match=r"config\.start_from: wanted weights of"):
-        seeded_seg.make(config)
+        main.train_and_report(seeded_seg.make(config), config, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
 
 
 def test_a_network_that_needs_larger_pictures_says_so(root):

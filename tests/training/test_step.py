@@ -9,18 +9,7 @@ import pytest
 from energynets.training import sharding
 from energynets.training.step import Ahead, State, make_step
 from tests.training import tiny
-
-
-def config(**changed):
-    made = tiny.get_config()
-    with made.unlocked():
-        for key, value in changed.items():
-            (made if key in made else made.train)[key] = value
-    return made
-
-
-def close(first, second, rtol=2e-6):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-7), first, second)
+from tests.training.lines import close, config
 
 
 def after_one_step(experiment, batches, *, clip=0.0, rate=0.1):
