@@ -114,17 +114,20 @@ def _inverse_by_nodes(edges: Array, ground: Array, axis: int) -> Array:
     size = ground.shape[axis]
     node = jnp.arange(size).reshape(-1, *(1,) * (ground.ndim - 1 - axis))
 
-    def step(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        known, ground = state
+    def conduct(known: Array, ground: Array, k: Array) -> tuple[Array, Array, Array]:
         row = jax.lax.dynamic_index_in_dim(known, k, axis, keepdims=False)
         own = jax.lax.dynamic_index_in_dim(ground, k, axis)
         conducted = own + jnp.where(node > k, row, 0).sum(axis, keepdims=True)
         column = jnp.where(node == k, 1, row)
         share = reciprocal(conducted) * column
+        return share, column, ground + share * own
+
+    def step(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        known, ground = state
+        share, column, ground = settled(conduct, known, ground, k)
         first, second = jnp.expand_dims(node == k, 1), node == k
         kept = jnp.where(first | second, 0, known)
-        known = kept + jnp.expand_dims(share, axis + 1) * jnp.expand_dims(column, axis)
-        return known, ground + share * own
+        return kept + jnp.expand_dims(share, axis + 1) * jnp.expand_dims(column, axis), ground
 
     return jax.lax.fori_loop(0, size, step, (edges, ground))[0]
 
@@ -137,22 +140,26 @@ def _lane_sum(terms: list[Array]) -> Array:
     return terms[0]
 
 
-def _settled(compute: Callable[..., Array], *inputs: Array) -> Array:
+def settled(compute: Callable, *inputs: Array):
     """`compute(*inputs)` once: XLA would compute it again for every element that uses it.
 
     On CPU it fuses across an `optimization_barrier`, but not what lies in a branch; the barrier
     keeps it from seeing that the branch is always taken.
     """
-    shape = jax.eval_shape(compute, *inputs)
+    shapes = jax.eval_shape(compute, *inputs)
     always = jax.lax.optimization_barrier(jnp.asarray(True))
-    return jax.lax.cond(always, compute, lambda *_: jnp.zeros(shape.shape, shape.dtype), *inputs)
+
+    def never(*_: Array):
+        return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+    return jax.lax.cond(always, compute, never, *inputs)
 
 
 def _lane_product(left: Float[Array, "k m t"], right: Float[Array, "k n t"]) -> Array:
     def compute(left: Array, right: Array) -> Array:
         return _lane_sum([left[k][:, None] * right[k][None] for k in range(left.shape[0])])
 
-    return _settled(compute, left, right)
+    return settled(compute, left, right)
 
 
 def _lane_apply(matrix: Float[Array, "m k t"], vectors: Float[Array, "k n t"]) -> Array:
@@ -160,7 +167,7 @@ def _lane_apply(matrix: Float[Array, "m k t"], vectors: Float[Array, "k n t"]) -
         terms = [matrix[:, k][:, None] * vectors[k][None] for k in range(matrix.shape[1])]
         return _lane_sum(terms)
 
-    return _settled(compute, matrix, vectors)
+    return settled(compute, matrix, vectors)
 
 
 def _lane_total(array: Float[Array, "m k t"]) -> Array:
