@@ -187,8 +187,10 @@ def _solve(residual: Function, start: Array, system: _System, made: bool, again:
         return value, (steps, settled)
 
     def exactly(state: tuple) -> tuple:
-        value, steps, settled = attempt(nested_dissection.factor(matrix), True)
-        return value, state[1] + steps, settled, jnp.asarray(True)
+        # What does not depend on the loop's state would be moved out of it, and always be made.
+        known, before = jax.lax.optimization_barrier((matrix, state[1]))
+        value, steps, settled = attempt(nested_dissection.factor(known), True)
+        return value, before + steps, settled, jnp.asarray(True)
 
     # A loop that runs once or not at all: under vmap a `cond` would always run.
     value, steps, settled, _ = jax.lax.while_loop(

@@ -123,6 +123,19 @@ def test_float64_takes_over_where_a_float32_factor_fails():
         np.testing.assert_allclose(solution.value, dense(energy, SHAPE), atol=1e-6)
 
 
+def test_a_float64_factor_is_made_only_once_a_float32_one_has_failed():
+    def loops(again):
+        with jax.enable_x64(True):
+            problem = jax.jit(
+                lambda like: minimise(smoothing(like, 0.1), like, radius=1, again=again)
+            )
+            text = problem.lower(jnp.zeros((18, 18))).compile().as_text()
+        return text[text.index("ENTRY") :].count(" while(")
+
+    # The one that is more holds all of it; XLA moved its elimination, loops and all, before it.
+    assert loops(again=True) == loops(again=False) + 1
+
+
 def test_what_has_no_minimum_in_reach_is_reported():
     # Two steps are too few for a factor that has nothing to do with the energy.
     with jax.enable_x64(True):
