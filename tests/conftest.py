@@ -2,7 +2,7 @@
 
 They are compiled without optimisation, since compiling is most of what the tests do: with 20
 minutes of processor time in place of 42. Processes that tests start by `training/processes.py`
-compile as users do, and so does everything under `XLA_FLAGS=" " make test`.
+compile as users do, and so does everything under `XLA_FLAGS= make test`.
 """
 
 import os
