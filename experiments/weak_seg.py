@@ -282,8 +282,9 @@ def make(config: Config) -> Experiment:
         values = asked = supervision(batch, probabilities)
         if crf_weight or cut_weight:
             begun = batch.regularized.any()
-            none = lambda batch, probabilities: jnp.zeros_like(asked)  # noqa: E731
-            values = values + jax.lax.cond(begun, regularizer, none, batch, probabilities)
+            values = values + jax.lax.cond(
+                begun, regularizer, lambda *_: jnp.zeros_like(asked), batch, probabilities
+            )
         return Loss(values, updates, {"supervision": asked})
 
     def predict(variables: Variables, batch: Example) -> dict[str, Array]:

@@ -10,7 +10,10 @@ from tests.energies.segments import SPECIAL, picture, soft
 def stated(P: np.ndarray, sigma: float, radius: int, smooth: float) -> float:
     """Σ of the smaller eigenvalue, by NumPy's eigenvalues, in float64."""
     height, width, labels = P.shape
-    clip = lambda r, c: (np.clip(r, 0, height - 1), np.clip(c, 0, width - 1))  # noqa: E731
+
+    def clip(r: int, c: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)
+
     outer = np.zeros((height, width, labels, 2, 2))
     for r, c in np.ndindex(height, width):
         down = (P[clip(r + 1, c)].astype(float) - P[clip(r - 1, c)]) / 2

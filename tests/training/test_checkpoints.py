@@ -119,7 +119,6 @@ def test_what_eight_devices_saved_two_and_one_restore(tmp_path):
 # signal ignored, the system answers a write beyond it with an error, as when a disk is full.
 FULL = """
 import jax.numpy as jnp, pathlib, resource, signal, sys
-from energynets import pretrained
 from energynets.errors import BadInputError
 from energynets.training import checkpoints
 
