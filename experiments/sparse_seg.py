@@ -15,6 +15,7 @@ Source: Javanmardi et al., "Unsupervised Total Variation Loss for Semi-supervise
 Semantic Segmentation".
 """
 
+from collections.abc import Sequence
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -299,17 +300,19 @@ def report(config: Config, answer: Any, source: Source, look: Any, workdir: Path
     title = f"{mine['network']}, {mine['pixels']} pixels: {mine['loss']}"
     tables = [comparison.table(title, found, {name: name for name in columns})]
     if wanted.runs:
-        beside = gathering.reports(Path(wanted.runs), what="sparse_seg", but=workdir)
+        runs = gathering.reports(Path(wanted.runs), what="sparse_seg", but=workdir)
+        runs.append({**found, "run": mine})
         tables.append(
             gathering.table(
                 f"Runs in {wanted.runs}",
-                [*beside, {**found, "run": mine}],
+                runs,
                 keys=("network", "pixels", "loss"),
                 methods=[*found],
                 measures=("pixel error", "mIoU"),
                 full={"pixels": "all"},
             )
         )
+        draw_errors(workdir / "figures" / "errors.png", runs, methods=[*found])
     notes += [
         f"{len(source)} pictures at {config.data.size}×{config.data.size}, labels brought back to "
         "full size. variation: Sobel's total variation over 8 times the pixels. Of the weights of "
@@ -318,6 +321,25 @@ def report(config: Config, answer: Any, source: Source, look: Any, workdir: Path
     ]
     scores = {**found, "run": mine, "pictures": len(source)}
     return Report("Segmentation from labelled pixels", scores, {}, tables, notes)
+
+
+def draw_errors(path: Path, runs: Sequence[gathering.Run], *, methods: Sequence[str]) -> None:
+    """Labelled pixels against pixel error: a line for each loss, and for each further method, MRFs,
+    on the network that was trained without any energy; all pixels labelled as a level."""
+    named = [
+        {**run, "run": {**run["run"], "loss": f"{run['run']['loss']}, all pixels labelled"}}
+        if run["run"]["pixels"] == "all"
+        else run
+        for run in runs
+    ]
+    plain = [run for run in named if run["run"]["loss"] == "supervised"]
+    lines: dict[str, dict[str, list[float]]] = {}
+    for method in methods:
+        of = named if method == "network" else plain
+        lines |= gathering.along(
+            of, "pixels", names=("network", "loss"), method=method, measure="pixel error"
+        )
+    figures.draw_along(path, lines, across="labelled pixels a picture", upwards="pixel error")
 
 
 if __name__ == "__main__":

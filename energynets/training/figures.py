@@ -67,6 +67,38 @@ def draw_runs(path: Path, runs: Mapping[str, Path], scalars: Sequence[str]) -> N
     _save(figure, path)
 
 
+def draw_along(
+    path: Path,
+    lines: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    across: str,
+    upwards: str,
+) -> None:
+    """Mean and standard deviation, as a bar, of the values at each number of each line, by name.
+
+    Numbers come as texts; values at any other text, such as "all", are a dashed level at their
+    mean. Nothing is drawn of no line. `across` and `upwards` are the axes' titles.
+    """
+    if not lines:
+        return
+    figure, axis = _pyplot().subplots(figsize=(6, 4), layout="constrained")
+    for place, (name, values) in enumerate(lines.items()):
+        colour = f"C{place % 10}"
+        for level in (np.mean(of) for at, of in values.items() if not at.isdigit()):
+            axis.axhline(level, color=colour, linestyle="--", linewidth=1, label=name)
+        numbers = sorted((at for at in values if at.isdigit()), key=int)
+        if numbers:
+            means = [np.mean(values[at]) for at in numbers]
+            # Of a single draw there is no deviation.
+            spread = [np.std(of, ddof=1) if len(of := values[at]) > 1 else 0 for at in numbers]
+            where, look = [int(at) for at in numbers], {"color": colour, "marker": "o"}
+            axis.errorbar(where, means, spread, **look, capsize=3, linewidth=1, label=name)
+    axis.set_xlabel(across)
+    axis.set_ylabel(upwards)
+    figure.legend(loc="outside lower center", fontsize=7, ncols=2)
+    _save(figure, path)
+
+
 def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     """For each scalar its steps and values; without the loss where the energy is the same."""
     hidden = {"step", "seconds_a_step", "waiting"}

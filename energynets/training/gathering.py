@@ -1,4 +1,4 @@
-"""Tables over several runs: what differs by a draw is a row with mean and standard deviation."""
+"""Several runs beside one another: what differs by a draw is one row, or one point of a line."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -85,3 +85,25 @@ def table(
     for measure in measures:
         columns += [measure, "±"]
     return Table(title, columns + (["from full"] if best else []), made)
+
+
+def along(
+    runs: Sequence[Run], key: str, *, names: Sequence[str], method: str, measure: str
+) -> dict[str, dict[str, list[float]]]:
+    """For each setting the values of a method's measure at every value of `key`, to be drawn.
+
+    Args:
+        key, names: of scores["run"]: what changes along a line, and what tells lines apart.
+
+    The name of a setting has its parts with commas between them, and the method unless it is the
+    network. Settings keep the order in which they first came; runs without the method are passed
+    over.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        if method in run:
+            name = ", ".join(str(run["run"][of]) for of in names)
+            name += f", {method.removeprefix('network, ')}" if method != "network" else ""
+            at = found.setdefault(name, {}).setdefault(str(run["run"][key]), [])
+            at.append(run[method][measure])
+    return found

@@ -45,9 +45,43 @@ def test_smoke_trains_and_reports_both_networks(tmp_path, kind):
     text = (tmp_path / "tv" / "report.md").read_text()
     assert f"| {kind} | 10 | supervised + 1 TV | network | 1 |" in text
     assert f"| {kind} | all | supervised | network | 1 |" in text
+    assert "(figures/errors.png)" in text
     assert ("network, MRF 2" in scores) != ("Without MRF smoothing: " in text)
     if "network, MRF 2" in scores:
         assert scores["network, MRF 2"]["variation"] <= 0.2
+
+
+def test_errors_are_drawn_against_pixels_with_mrfs_of_the_plain_network_alone(
+    tmp_path, monkeypatch
+):
+    runs = [
+        {
+            "run": {"network": "pyramid", "pixels": pixels, "loss": loss},
+            "network": {"pixel error": error},
+            "network, MRF 2": {"pixel error": error / 2},
+        }
+        for pixels, loss, error in (
+            *(("10", "supervised", 0.2), ("10", "supervised", 0.4)),
+            *(("50", "supervised", 0.1), ("10", "supervised + 1 TV", 0.3)),
+            ("all", "supervised", 0.05),
+        )
+    ]
+    path, methods = tmp_path / "errors.png", ("network", "network, MRF 2")
+    sparse_seg.draw_errors(path, runs, methods=methods)
+    assert path.stat().st_size > 0
+    drawn = []
+    monkeypatch.setattr(
+        sparse_seg.figures, "draw_along", lambda _, lines, **how: drawn.append(lines)
+    )
+    sparse_seg.draw_errors(path, runs, methods=methods)
+    assert drawn == [
+        {
+            "pyramid, supervised": {"10": [0.2, 0.4], "50": [0.1]},
+            "pyramid, supervised + 1 TV": {"10": [0.3]},
+            "pyramid, supervised, all pixels labelled": {"all": [0.05]},
+            "pyramid, supervised, MRF 2": {"10": [0.1, 0.2], "50": [0.05]},
+        }
+    ]
 
 
 def test_draws_choose_other_pixels_and_repeat_themselves():

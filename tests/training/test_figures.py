@@ -70,6 +70,31 @@ def test_runs_are_lines_beside_one_another_and_one_that_lacks_a_scalar_has_none(
     assert told == ["descent", "proposals"]
 
 
+def test_values_along_a_number_are_means_with_their_deviation_and_words_are_levels(
+    tmp_path, monkeypatch
+):
+    saved = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: saved.append(figure))
+    lines = {"tv": {"50": [0.1], "10": [0.2, 0.4]}, "full": {"all": [0.0, 0.1]}}
+    figures.draw_along(tmp_path / "along.png", lines, across="pixels", upwards="error")
+    (axis,) = saved[0].axes
+    (container,) = axis.containers
+    line, _, (bars,) = container
+    assert [*line.get_xdata()] == [10, 50]
+    np.testing.assert_allclose(line.get_ydata(orig=False), [0.3, 0.1])
+    spans = [segment[:, 1] for segment in bars.get_segments()]
+    np.testing.assert_allclose(spans, [[0.3 - 0.02**0.5, 0.3 + 0.02**0.5], [0.1, 0.1]])
+    (level,) = [line for line in axis.lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(level.get_ydata(), [0.05, 0.05])
+    told = {text.get_text() for text in saved[0].legends[0].get_texts()}
+    assert (axis.get_xlabel(), axis.get_ylabel(), told) == ("pixels", "error", {"tv", "full"})
+
+
+def test_nothing_is_drawn_of_no_line(tmp_path):
+    figures.draw_along(tmp_path / "along.png", {}, across="pixels", upwards="error")
+    assert not (tmp_path / "along.png").exists()
+
+
 def test_nothing_is_drawn_of_no_metrics(tmp_path):
     figures.draw_training(tmp_path)
     figures.draw_runs(tmp_path / "figures" / "runs.png", {"one": tmp_path}, ("loss",))

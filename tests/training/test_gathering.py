@@ -52,3 +52,11 @@ def test_the_run_itself_is_left_out_and_a_missing_folder_told(folder):
     assert len(gathering.reports(folder, what="weak", but=folder / "a1")) == 2
     with pytest.raises(BadInputError, match="wanted a folder of runs"):
         gathering.reports(folder / "none", what="weak")
+
+
+def test_values_along_a_key_are_lines_by_setting_and_method(folder):
+    runs = gathering.reports(folder, what="weak")
+    lines = gathering.along(runs, "loss", names=("of",), method="network", measure="mIoU")
+    assert lines == {"weak": {"A": [0.5, 0.7], "full": [0.9]}}
+    lines = gathering.along(runs, "seed", names=("of", "loss"), method="other", measure="mIoU")
+    assert lines == {"weak, A, other": {"0": [0.1], "1": [0.1]}}
