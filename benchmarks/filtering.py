@@ -183,7 +183,7 @@ def times(size: int, labels: int, repeats: int) -> list[dict[str, Any]]:
     taken: dict[str, list[np.ndarray]] = {"ours": [], "lattice": []}
     for _ in range(repeats + 1):
         start = timed(set_up)
-        affinity = set_up()
+        affinity = jax.block_until_ready(set_up())
         filtering = timed(lambda: bilateral.apply(affinity, device_values))  # noqa: B023
         both = timed(lambda: at_once(device_image, device_values))
         taken["ours"].append(np.stack([start, filtering, both]))

@@ -1,17 +1,17 @@
 """W f for W_pq = exp(-|p - q|²/2σ_xy² - |I_p - I_q|²/2σ_I²), all pixels with all pixels.
 
 The Gaussian over position and colour ("bilateral kernel") of dense conditional random fields, not
-normalised, W_pp = 1. Exact sums cost N² exponentials; here they cost N·m + M², made of matrix
-products, sorts and gathers alone:
+normalised, W_pp = 1. Exact sums cost N² exponentials; here they cost 2·N·m + M², made of matrix
+products, sorts and gathers alone, in memory that grows with N and not with N·m:
 
 1. The pixels are ordered into `leaves` of equal size by repeated sorting along the direction in
    which position and colour, in units of σ, spread most.
 2. In each leaf k-means chooses m landmarks Z, and the kernel is interpolated from them:
    K(X, X') ≈ C K(Z, Z') C'ᵀ with C = K(X, Z) (K(Z, Z) + ε)⁻¹ for every pair of leaves (Nyström,
-   block by block). M, the number of all landmarks, does not grow with the picture.
-3. Interpolation loses mass: the rows of C K(Z, Z) Cᵀ have q ≤ 1 on the diagonal instead of 1. Half
-   of what is lost (C is divided by q^¼) is given back to the landmarks and the rest of 1 to the
-   pixel itself.
+   block by block). M, the number of all landmarks, does not grow with the picture. K(X, Z) is
+   made anew whenever it is used: that takes less time than to keep it.
+3. Interpolation loses mass: of a plane of ones, C makes s = C·1 ≤ 1. Half of what is lost (C is
+   divided by √s) is given back to the landmarks, and 1 - s is added to the pixel's own weight.
 
 The result is symmetric by construction. How near it is to the exact kernel depends on how many
 distinct colours the picture has, hardly on its size; `benchmarks/filtering.py` measures it.
@@ -35,18 +35,25 @@ _KMEANS_ROUNDS = 2
 _SAMPLE = 400
 # Rows of the kernel between landmarks in one round of the loop. Whole, it leaves the cache, and a
 # CPU then takes ten times as long.
-_ROWS = 256
-# Leaves interpolated in one round, for the same reason.
-_LEAVES_AT_ONCE = 8
+_ROWS = 512
+# Leaves interpolated in one round, for the same reason; one alone would not fill two cores.
+_LEAVES_AT_ONCE = 4
+# Least share s that a pixel far from every landmark is taken to keep: no noise is made larger.
+_LEAST_KEPT = 0.3
 
 
 class Affinity(NamedTuple):
     """W of one picture, as `affinity` makes it; opaque but for `apply`."""
 
     order: Int[Array, "t p"]  # pixels of each leaf; h·w and more: none
-    interpolation: Float[Array, "t p m"]
-    landmarks: Float[Array, "n d"]  # n = t·m, in units of σ
-    own: Float[Array, "t p"]  # what is added to the diagonal
+    place: Int[Array, " h*w"]  # of each pixel in `order`, flat
+    points: Float[Array, "t p d"]  # position and colour in units of σ
+    landmarks: Float[Array, "t m d"]
+    # (K(Z, Z) + ε)⁻¹; 1×0×0 where each pixel is its own landmark, so that nothing is interpolated
+    inverse: Float[Array, "t m m"]
+
+
+_product = functools.partial(jnp.matmul, precision="highest")
 
 
 def _features(image: Array, sigma_position: Sigma, sigma_colour: Sigma) -> Array:
@@ -133,13 +140,6 @@ def _inverse(matrices: Array) -> Array:
     return jax.lax.fori_loop(0, matrices.shape[-1], step, matrices)
 
 
-def _every_pixel(features: Array) -> Affinity:
-    """Each pixel its own landmark: exact, for pictures with no more pixels than landmarks."""
-    one = jnp.ones((features.shape[0], 1), features.dtype)
-    order = jnp.arange(features.shape[0])[:, None]
-    return Affinity(order, one[..., None], features, 0 * one)
-
-
 @functools.partial(jax.jit, static_argnames=("splits", "landmarks"))
 def affinity(
     image: Float[Array, "h w c"],
@@ -172,26 +172,21 @@ def affinity(
     features = jax.lax.stop_gradient(_features(image, sigma_position, sigma_colour))
     pixels, leaves = features.shape[0], math.prod(splits)
     if pixels <= leaves * landmarks:
-        return _every_pixel(features)
+        order, no_inverse = jnp.arange(pixels)[None], jnp.zeros((1, 0, 0), features.dtype)
+        return Affinity(order, order[0], features[None], features[None], no_inverse)
     missing = -pixels % leaves
     features = jnp.concatenate([features, jnp.repeat(features[-1:], missing, 0)])
     order = _ordered(features, splits)
     points = features[order]
     chosen = _k_means(points, landmarks)
     inverse = _inverse(_kernel(chosen, chosen) + _RIDGE * jnp.eye(landmarks))
-
-    def interpolated(leaf: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        of_leaf, of_landmarks, inverted = leaf
-        kernel = _kernel(of_leaf, of_landmarks)
-        weights = jnp.matmul(kernel, inverted, precision="highest")
-        # The roots of numbers near 0, of pixels far from every landmark, would only add noise.
-        kept = jnp.clip((weights * kernel).sum(-1), 0.1, 1)
-        return weights * (kept**-0.25)[:, None], 1 - kept**0.5
-
-    interpolation, own = jax.lax.map(
-        interpolated, (points, chosen, inverse), batch_size=_LEAVES_AT_ONCE
+    here = jnp.arange(order.size, dtype=order.dtype)
+    place = (
+        jnp.zeros(pixels, order.dtype)
+        .at[order.reshape(-1)]
+        .set(here, mode="drop", unique_indices=True)
     )
-    return Affinity(order, interpolation, chosen.reshape(-1, features.shape[1]), own)
+    return Affinity(order, place, points, chosen, inverse)
 
 
 def _between_landmarks(landmarks: Array, values: Array) -> Array:
@@ -201,10 +196,11 @@ def _between_landmarks(landmarks: Array, values: Array) -> Array:
         -1, _ROWS, *landmarks.shape[1:]
     )
 
-    def rows(_: None, some: Array) -> tuple[None, Array]:
-        return None, jnp.matmul(_kernel(some, landmarks), values, precision="highest")
+    @jax.checkpoint
+    def rows(some: Array) -> Array:
+        return _product(_kernel(some, landmarks), values)
 
-    return jax.lax.scan(rows, None, padded)[1].reshape(-1, values.shape[-1])[:count]
+    return jax.lax.map(rows, padded).reshape(-1, values.shape[-1])[:count]
 
 
 @jax.jit
@@ -216,28 +212,39 @@ def apply(affinity: Affinity, values: Float[Array, "h w k"]) -> Float[Array, "h 
     Raises:
         ValueError: if `values` has another number of pixels than the picture.
     """
-    order, interpolation, landmarks, own = affinity
+    order, place, points, landmarks, inverse = affinity
     height, width, planes = values.shape
-    leaves, size, count = interpolation.shape
-    missing = leaves * size - height * width
-    if not 0 <= missing < (leaves if size > 1 else 1):
+    if height * width != place.size:
         raise ValueError(
-            f"values must have as many pixels as the picture, which fill {leaves}×{size} places, "
-            f"got {height}×{width}"
+            f"values must have as many pixels as the picture, {place.size}, got {height}×{width}"
         )
-    flat = values.reshape(height * width, planes)
-    ordered = flat.at[order].get(mode="fill", fill_value=0)
-    gathered = jnp.einsum("tpm,tpk->tmk", interpolation, ordered, precision="highest")
-    gathered = gathered.reshape(leaves * count, planes)
-    spread = _between_landmarks(landmarks, gathered).reshape(leaves, count, planes)
-    filtered = jnp.einsum("tpm,tmk->tpk", interpolation, spread, precision="highest")
-    filtered += own[..., None] * ordered
-    scattered = (
-        jnp.zeros_like(flat)
-        .at[order.reshape(-1)]
-        .set(filtered.reshape(leaves * size, planes), mode="drop", unique_indices=True)
-    )
-    return scattered.reshape(values.shape)
+    flat = values.reshape(-1, planes)
+    all_landmarks = landmarks.reshape(-1, landmarks.shape[-1])
+    if not inverse.size:
+        return _between_landmarks(all_landmarks, flat).reshape(values.shape)
+
+    # Derivatives make the kernels anew as well: kept, they would take N·m and M² numbers.
+    @jax.checkpoint
+    def down(leaf: tuple[Array, ...]) -> tuple[Array, Array]:
+        """D Cᵀ f of one leaf, and s."""
+        pixels, of_leaf, of_landmarks, inverted = leaf
+        kernel = _kernel(of_landmarks, of_leaf)
+        kept = jnp.clip(_product(inverted.sum(-1), kernel), _LEAST_KEPT, 1)
+        scaled = flat.at[pixels].get(mode="fill", fill_value=0) / jnp.sqrt(kept)[:, None]
+        return _product(inverted, _product(kernel, scaled)), kept
+
+    @jax.checkpoint
+    def up(leaf: tuple[Array, ...]) -> Array:
+        of_leaf, of_landmarks, inverted, kept, spread = leaf
+        filtered = _product(_kernel(of_leaf, of_landmarks), _product(inverted, spread))
+        return filtered / jnp.sqrt(kept)[:, None]
+
+    by_leaf = functools.partial(jax.lax.map, batch_size=_LEAVES_AT_ONCE)
+    gathered, kept = by_leaf(down, (order, points, landmarks, inverse))
+    spread = _between_landmarks(all_landmarks, gathered.reshape(-1, planes))
+    filtered = by_leaf(up, (points, landmarks, inverse, kept, spread.reshape(gathered.shape)))
+    own = (1 - kept).reshape(-1)[place]
+    return (filtered.reshape(-1, planes)[place] + own[:, None] * flat).reshape(values.shape)
 
 
 @jax.jit

@@ -54,7 +54,7 @@ def test_its_derivatives_are_right_to_second_order():
 def test_the_interpolated_filter_has_a_consistent_gradient():
     image, S = picture((12, 13)), soft((12, 13))
     affinity = bilateral.affinity(image, splits=(2, 2), landmarks=8, **WIDTHS)
-    assert affinity.interpolation.shape == (4, 39, 8)
+    assert affinity.landmarks.shape == (4, 8, 5)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda a: a.astype("float64") if a.dtype == "float32" else a, affinity)
         check_grads(lambda s: dense_crf.of_affinity(wide, s), (S.astype(float),), order=2)

@@ -83,7 +83,7 @@ def test_it_is_its_own_adjoint():
     random = np.random.default_rng(1)
     f, g = random.standard_normal((2, 40, 40, 3)).astype(np.float32)
     affinity = bilateral.affinity(image, sigma_position=10.0, sigma_colour=0.05, **FEW)
-    assert affinity.interpolation.shape == (4, 400, 4)  # not the exact form
+    assert affinity.landmarks.shape == (4, 4, 5)  # not the exact form
     one = (g * bilateral.apply(affinity, f)).sum()
     other = (f * bilateral.apply(affinity, g)).sum()
     scale = np.linalg.norm(g) * np.linalg.norm(bilateral.apply(affinity, f))
@@ -141,3 +141,24 @@ def test_other_shapes_are_refused():
         bilateral.affinity((255 * image).astype(int), sigma_position=2.0, sigma_colour=0.4)
     with pytest.raises(ValueError, match="must agree"):
         bilateral.exact(image, values[:4], sigma_position=2.0, sigma_colour=0.4)
+
+
+def test_memory_does_not_grow_with_pixels_times_landmarks():
+    shape = jax.ShapeDtypeStruct
+    pixels, leaves, count = 512**2, 64, 64
+    size = pixels // leaves
+    affinity = bilateral.Affinity(
+        shape((leaves, size), np.int32),
+        shape((pixels,), np.int32),
+        shape((leaves, size, 5), np.float32),
+        shape((leaves, count, 5), np.float32),
+        shape((leaves, count, count), np.float32),
+    )
+    values = shape((512, 512, 1), np.float32)
+
+    def squared(made, f):
+        return (bilateral.apply(made, f) ** 2).sum()
+
+    compiled = jax.jit(jax.grad(squared, 1)).lower(affinity, values).compile()
+    used = compiled.memory_analysis().temp_size_in_bytes
+    assert used < 0.5 * 4 * pixels * count
