@@ -3,19 +3,18 @@
 python -m benchmarks.filtering [--size 320] [--labels 21] [--repeats 7] [--accuracy-only]
 
 Accuracy: `ops.bilateral` and, where it is installed, `pydensecrf2`'s lattice, each against exact
-sums at some random pixels of four photographs of scikit-image, float32. "mass" is Σ W 1 over that
-of the exact kernel, "values" the largest relative 2-norm error of the filtered planes: ones, four
-random regions as one-hot planes, brightness, and noise; "scaled" is the same after dividing by the
-mass. "pixel" is the error of a pixel's degree (W 1)_p in per cent, median and 95th percentile.
+sums at some random pixels of four photographs of scikit-image, float32. "error" is the largest
+relative 2-norm error of the filtered planes: ones, four random regions as one-hot planes,
+brightness, and noise; "scaled" is the same after dividing by the mass, Σ W 1 over that of the exact
+kernel; "degree" is the error of (W 1)_p of a pixel, median and 95th percentile.
 
-Time: set-up and one filtering of H×W×K planes, taking turns in one process; medians of wall-clock
-and of processor time, and the median of the ratios of each round. The lattice's filtering is that
-of a mean-field step from which a step without it was subtracted.
+Time: set-up and one filtering of H×W×K planes, taking turns in one process; medians, and the
+median of the ratios of each round. The lattice's filtering is that of a mean-field step from which
+a step without it was subtracted.
 """
 
 import argparse
 import functools
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +26,7 @@ import scipy.ndimage
 import skimage.data
 import skimage.transform
 
+from benchmarks.rows import OURS, Row, show
 from energynets.ops import bilateral
 
 try:
@@ -37,6 +37,7 @@ except ImportError:
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 WIDTHS = ((80, 13), (100, 15))  # of the published losses, pixels and levels of 255
 PUBLISHED_SIDE = 320
+_CALLS = 3  # of a method in its turn
 
 
 def photograph(name: str, size: int) -> np.ndarray:
@@ -122,26 +123,27 @@ def clocks() -> np.ndarray:
 
 
 def timed(function: Callable[[], Any]) -> np.ndarray:
+    """Means of some calls, so that one is not judged by the memory that the peer leaves behind."""
     start = clocks()
-    jax.block_until_ready(function())
-    return clocks() - start
+    for _ in range(_CALLS):
+        jax.block_until_ready(function())
+    return (clocks() - start) / _CALLS
 
 
-def errors(name: str, result: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
+def errors(result: np.ndarray, expected: np.ndarray) -> Row:
     mass = result[:, 0].sum() / expected[:, 0].sum()
     norms = np.linalg.norm(expected, axis=0)
     degree = 100 * np.abs(result[:, 0] / expected[:, 0] - 1)
+    scaled = (np.linalg.norm(result / mass - expected, axis=0) / norms).max()
     return {
-        "filter": name,
-        "mass": round(float(mass), 4),
-        "values": round(float((np.linalg.norm(result - expected, axis=0) / norms).max()), 4),
-        "scaled": round(float((np.linalg.norm(result / mass - expected, axis=0) / norms).max()), 4),
-        "pixel_median_percent": round(float(np.median(degree)), 2),
-        "pixel_95_percent": round(float(np.quantile(degree, 0.95)), 2),
+        "error": float((np.linalg.norm(result - expected, axis=0) / norms).max()),
+        "mass": float(mass),
+        "note": f"mass {mass:.3f}, scaled {scaled:.4f}, degree {np.median(degree):.2f} %, "
+        f"{np.quantile(degree, 0.95):.1f} %",
     }
 
 
-def accuracy(size: int, pixels: int = 500) -> list[dict[str, Any]]:
+def accuracy(size: int, pixels: int = 500) -> list[Row]:
     """Rows of both filters on every photograph at the published widths, scaled to the size."""
     rows = []
     for position, colour in WIDTHS:
@@ -152,20 +154,21 @@ def accuracy(size: int, pixels: int = 500) -> list[dict[str, Any]]:
             chosen = np.random.default_rng(1).choice(size**2, min(pixels, size**2), replace=False)
             expected = exact_at(image, values, *widths, chosen)
             affinity = bilateral.affinity(image, sigma_position=widths[0], sigma_colour=widths[1])
-            results = {"ours": np.asarray(bilateral.apply(affinity, values))}
+            results = {OURS: np.asarray(bilateral.apply(affinity, values))}
             if densecrf is not None:
                 padded = np.pad(values, ((0, 0), (0, 0), (0, 1)))
                 lattice = Lattice(image, padded.shape[-1], *widths)
                 results["lattice"] = lattice(padded)[0][..., :-1]
-            case = {"photograph": name, "size": size, "sigmas": f"{position}/{colour}"}
-            for filter_name, result in results.items():
+            case = f"{name} {size}², σ {position}/{colour}"
+            for method, result in results.items():
                 at_pixels = result.reshape(-1, values.shape[-1])[chosen]
-                rows.append(case | errors(filter_name, at_pixels, expected))
+                row = {"comparison": "Gaussian filter, accuracy", "case": case, "method": method}
+                rows.append(row | errors(at_pixels, expected))
     return rows
 
 
-def times(size: int, labels: int, repeats: int) -> list[dict[str, Any]]:
-    """Set-up and filtering in milliseconds, of both filters in turns."""
+def times(size: int, labels: int, repeats: int) -> list[Row]:
+    """Set-up and filtering, of both filters in turns."""
     position, colour = WIDTHS[0][0] * size / PUBLISHED_SIDE, WIDTHS[0][1] / 255
     image = photograph("astronaut", size)
     device_image = jnp.asarray(image)
@@ -180,44 +183,44 @@ def times(size: int, labels: int, repeats: int) -> list[dict[str, Any]]:
         made = bilateral.affinity(image, sigma_position=position, sigma_colour=colour)
         return bilateral.apply(made, values)
 
-    taken: dict[str, list[np.ndarray]] = {"ours": [], "lattice": []}
+    ours, theirs = [], []
     for _ in range(repeats + 1):
         start = timed(set_up)
         affinity = jax.block_until_ready(set_up())
         filtering = timed(lambda: bilateral.apply(affinity, device_values))  # noqa: B023
         both = timed(lambda: at_once(device_image, device_values))
-        taken["ours"].append(np.stack([start, filtering, both]))
+        ours.append(np.stack([start, filtering, both]))
         if densecrf is not None:
-            lattice = Lattice(image, labels, position, colour)
-            _, filtering = lattice(values)
-            taken["lattice"].append(
-                np.stack([lattice.set_up, filtering, lattice.set_up + filtering])
-            )
+            calls = []
+            for _ in range(_CALLS):
+                lattice = Lattice(image, labels, position, colour)
+                _, filtering = lattice(values)
+                calls.append([lattice.set_up, filtering, lattice.set_up + filtering])
+            theirs.append(np.mean(calls, axis=0))
+    taken = {OURS: np.array(ours[1:])}  # the first one warms up
+    if theirs:
+        taken["lattice"] = np.array(theirs[1:])
     rows = []
-    for name, all_taken in taken.items():
-        if not all_taken:
-            continue
-        median = 1000 * np.median(np.stack(all_taken[1:]), axis=0)  # the first one warms up
-        row = {"filter": name, "size": size, "labels": labels}
-        for part, (wall, processor) in zip(("set_up", "filter", "both"), median, strict=True):
-            row[f"{part}_ms"] = round(float(wall), 1)
-            row[f"{part}_processor_ms"] = round(float(processor), 1)
-        if taken["lattice"]:
-            ratios = [
-                mine[2] / theirs[2]
-                for mine, theirs in zip(all_taken[1:], taken["lattice"][1:], strict=True)
-            ]
-            wall, processor = np.median(np.stack(ratios), axis=0)
-            row["wall_to_lattice"] = round(float(wall), 2)
-            row["processor_to_lattice"] = round(float(processor), 2)
-        row["load"] = round(os.getloadavg()[0], 1)
-        row["device"] = jax.devices()[0].device_kind
-        rows.append(row)
+    for part, what in enumerate(("set-up", "filter", "both, one program")):
+        for method, rounds in taken.items():
+            row = {"comparison": f"Gaussian filter, {what}", "case": f"{size}×{size}×{labels}"}
+            reference = None if method == OURS else taken[OURS][:, part]
+            rows.append(row | {"method": method} | _seconds(rounds[:, part], reference))
     return rows
 
 
-def loss_step(size: int = 128, batch: int = 4, labels: int = 21, repeats: int = 7) -> dict:
-    """A training step of the paper's network with the dense-CRF loss, in times of one without."""
+def _seconds(rounds: np.ndarray, reference: np.ndarray | None) -> Row:
+    """The columns of time of one method, from wall-clock and processor time in each round."""
+    wall, processor = (float(time) for time in np.median(rounds, axis=0))
+    row: Row = {"seconds": wall, "cpu": processor}
+    if reference is not None:
+        ratios = (float(ratio) for ratio in np.median(rounds / reference, axis=0))
+        row["ratio"], row["cpu_ratio"] = ratios
+    return row
+
+
+def loss_step(size: int = 128, batch: int = 4, labels: int = 21, repeats: int = 7) -> list[Row]:
+    """A training step of the paper's network with and without the dense-CRF loss."""
     from energynets.energies import dense_crf, partial_cross_entropy
     from energynets.networks.dilated import Dilated
 
@@ -248,25 +251,21 @@ def loss_step(size: int = 128, batch: int = 4, labels: int = 21, repeats: int = 
         for _ in range(repeats + 1)
     ]
     taken = np.array(taken)[1:]
-    ratio = np.median(taken[:, 1] / taken[:, 0], axis=0)
-    without, with_loss = 1000 * np.median(taken, axis=0)
-    return {
-        "step": f"{batch}×{size}×{size}×{labels}",
-        "without_ms": round(float(without[0]), 1),
-        "with_ms": round(float(with_loss[0]), 1),
-        "ratio": round(float(ratio[0]), 2),
-        "processor_ratio": round(float(ratio[1]), 2),
-        "load": round(os.getloadavg()[0], 1),
-    }
+    case = {"comparison": "training step", "case": f"{batch}×{size}×{size}×{labels}"}
+    without, with_loss = taken[:, 0], taken[:, 1]
+    return [
+        case | {"method": "cross entropy alone"} | _seconds(without, None),
+        case | {"method": "with the dense-CRF loss"} | _seconds(with_loss, without),
+    ]
 
 
 def rows(
     size: int = 320, labels: int = 21, repeats: int = 7, accuracy_only: bool = False
-) -> list[dict[str, Any]]:
-    """Everything that is measured, as plain dicts."""
+) -> list[Row]:
+    """Everything that is measured; in the last comparison × is of a step without the loss."""
     found = accuracy(size)
     if not accuracy_only:
-        found += [*times(size, labels, repeats), loss_step()]
+        found += [*times(size, labels, repeats), *loss_step()]
     return found
 
 
@@ -276,9 +275,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=21)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--accuracy-only", action="store_true")
-    arguments = vars(parser.parse_args())
-    for row in rows(**arguments):
-        print("  ".join(f"{key}={value}" for key, value in row.items()))
+    show(rows(**vars(parser.parse_args())))
     if densecrf is None:
         print("pydensecrf2 is not installed, so there is no peer: pip install pydensecrf2")
 

@@ -32,7 +32,7 @@ Sigma = float | Float[Array, ""] | Float[Array, " n"]
 _RIDGE = 1e-3
 _KMEANS_ROUNDS = 2
 # Pixels of each leaf that k-means looks at.
-_SAMPLE = 400
+_SAMPLE = 320
 # Rows of the kernel between landmarks in one round of the loop. Whole, it leaves the cache, and a
 # CPU then takes ten times as long.
 _ROWS = 512
