@@ -40,7 +40,7 @@ from energynets.solvers import graph_cut
 from energynets.training import comparison, figures, gathering, loop
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Variables
 from energynets.training.main import run
-from energynets.training.ranges import refuse_outside
+from energynets.training.ranges import refuse_late, refuse_outside
 from energynets.training.report import Report
 from energynets.training.sources import REPORTED, open_all
 
@@ -110,25 +110,29 @@ def about(config: Config) -> dict[str, Any]:
     """What makes this run a row of a table: network, labels, loss; and draw and seed."""
     labels, loss = config.labels, config.loss
     parts = [f"{loss[key]:g} {name}" for key, name in (("tv", "TV"), ("l2", "L2")) if loss[key]]
+    squared = ", squared" if loss.error == "squared" else ""
     return {
         "of": "sparse_seg",
-        "network": config.network.kind,
+        "network": networks.name(config.network) + squared,
         "pixels": "all" if labels.full else str(labels.pixels),
         "loss": " + ".join(["supervised", *parts]),
         "draw": labels.draw,
         "seed": config.train.seed,
+        "settings": gathering.settings(config),
     }
 
 
-def collapsed(config: Config, scores: Any) -> list[str]:
-    """A sentence if the network gives whole pictures one label."""
-    told = {f"config.loss.{key}": config.loss[key] for key in ("tv", "l2")}
+def collapsed(config: Config, step: float, scores: Any) -> list[str]:
+    """A sentence if the network gives whole pictures one label after so many steps."""
+    acting = step > config.loss.from_step
+    told = {"config.loss.tv": acting * config.loss.tv, "config.loss.l2": config.loss.l2}
     return segmentation.collapse_told(scores["collapsed"], told)
 
 
 def make(config: Config) -> Experiment:
     """The task as a record of pure functions."""
     refuse_outside(config, LIMITS)
+    refuse_late(config, ("tv",))
     data, labels, weights = config.data, config.labels, config.loss
     if weights.error not in ("cross_entropy", "squared"):
         wanted = "cross_entropy or squared"
@@ -309,7 +313,7 @@ def report(config: Config, answer: Any, source: Source, look: Any, workdir: Path
                 keys=("network", "pixels", "loss"),
                 methods=[*found],
                 measures=("pixel error", "mIoU"),
-                full={"pixels": "all"},
+                full={"pixels": "all", "loss": "supervised"},
             )
         )
         draw_errors(workdir / "figures" / "errors.png", runs, methods=[*found])
@@ -317,7 +321,7 @@ def report(config: Config, answer: Any, source: Source, look: Any, workdir: Path
         f"{len(source)} pictures at {config.data.size}×{config.data.size}, labels brought back to "
         "full size. variation: Sobel's total variation over 8 times the pixels. Of the weights of "
         "all validations those were taken that name the labelled pixels of those pictures best.",
-        *collapsed(config, found["network"]),
+        *collapsed(config, inf, found["network"]),
     ]
     scores = {**found, "run": mine, "pictures": len(source)}
     return Report("Segmentation from labelled pixels", scores, {}, tables, notes)

@@ -37,7 +37,7 @@ from energynets.solvers import mean_field
 from energynets.training import comparison, figures, gathering, loop
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Variables
 from energynets.training.main import run
-from energynets.training.ranges import refuse_outside
+from energynets.training.ranges import refuse_late, refuse_outside
 from energynets.training.report import Report
 from energynets.training.sources import REPORTED, open_all
 
@@ -129,7 +129,9 @@ def method(config: Config) -> str:
     kernel_cut = f"kernel cut of γ {loss.gamma:g}"
     names = {"cut": "normalized cut", "crf": crf, "kernel_cut": kernel_cut}
     parts = [f"{loss[key]:g} {name}" for key, name in names.items() if loss[key]]
-    return " + ".join(["cross entropy", *parts])
+    rounds = config.network.crf_rounds
+    layer = f" below {rounds} rounds of mean field" if rounds else ""
+    return " + ".join(["cross entropy" + layer, *parts])
 
 
 def labelling(config: Config) -> str:
@@ -139,6 +141,14 @@ def labelling(config: Config) -> str:
     if labels.masks == 1:
         return "masks"
     return (f"masks of {labels.masks:.0%}, " if labels.masks else "") + rest[labels.kind]
+
+
+def length(config: Config) -> str:
+    """What is left of the scribbles, "masks", or "" for labels that are neither."""
+    labels = config.labels
+    if labels.masks == 1:
+        return "masks"
+    return f"{labels.length:g}" if labels.kind == "scribbles" and not labels.masks else ""
 
 
 def refuse(config: Config) -> None:
@@ -153,13 +163,15 @@ def refuse(config: Config) -> None:
             raise BadInputError(f"config.{key}: wanted {' or '.join(known)}, got {value!r}")
     if loss.crf_by == "proposals" and (not loss.crf or loss.cut or loss.kernel_cut):
         raise BadInputError("config.loss.crf_by: wanted a weight for crf alone with proposals")
+    refuse_late(config, ("crf", "cut", "kernel_cut"))
     if config.network.kind == "hierarchy":
         raise BadInputError("config.network.kind: wanted a network of one stage, got 'hierarchy'")
 
 
-def collapsed(config: Config, scores: Any) -> list[str]:
-    """A sentence if the network gives whole pictures one label."""
-    told = {f"config.loss.{key}": config.loss[key] for key in ("crf", "cut", "kernel_cut")}
+def collapsed(config: Config, step: float, scores: Any) -> list[str]:
+    """A sentence if the network gives whole pictures one label after so many steps."""
+    acting = step > config.loss.from_step
+    told = {f"config.loss.{k}": acting * config.loss[k] for k in ("crf", "cut", "kernel_cut")}
     return segmentation.collapse_told(scores["collapsed"], told)
 
 
@@ -407,9 +419,8 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
     figures.draw_weak(workdir / "figures" / "pictures.png", drawn, classes=source.classes)
     found = comparison.labels_scored(measured)
     about = {"of": "weak_seg", "labels": labelling(config), "loss": method(config)}
-    rounds = config.network.crf_rounds
-    layer = f", {rounds} rounds of mean field" if rounds else ""
-    about |= {"network": config.network.kind + layer, "seed": config.train.seed}
+    about |= {"network": networks.name(config.network), "seed": config.train.seed}
+    about |= {"length": length(config), "settings": gathering.settings(config)}
     columns = {name: name for name in (*segmentation.SUMMARY, "crf", "cut", "collapsed")}
     tables = [comparison.table(f"{about['loss']}; {about['labels']}", found, columns)]
     if config.report.runs:
@@ -427,13 +438,25 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
                 keys=("network", "labels", "loss"),
                 methods=[*found],
                 measures=("mIoU", "crf"),
-                full={"labels": "masks"},
+                full={"labels": "masks", "loss": "cross entropy"},
             )
+        )
+        runs = [run for run in [*beside, {**found, "run": about}] if run["run"].get("length")]
+        lines: dict[str, dict[str, list[float]]] = {}
+        for name in found:
+            lines |= gathering.along(
+                runs, "length", names=("network", "loss"), method=name, measure="mIoU"
+            )
+        figures.draw_along(
+            workdir / "figures" / "lengths.png",
+            lines,
+            across="share of each scribble that is left; 0: a click",
+            upwards="mIoU",
         )
     notes = [
         f"{len(source)} pictures at {size}×{size}, labels brought back to full size. crf: the "
         "share of all affinity that is cut; cut: normalized cut; both of the probabilities.",
-        *collapsed(config, found["network"]),
+        *collapsed(config, inf, found["network"]),
     ]
     scores = {**found, "run": about, "pictures": len(source)}
     return Report("Segmentation from weak labels", scores, {}, tables, notes)

@@ -81,6 +81,14 @@ def of(settings: Mapping[str, Any], classes: int) -> Segmenter:
     return Segmenter(network)
 
 
+def name(settings: Mapping[str, Any]) -> str:
+    """What tells one kind of network from another in a table: "pyramid", "resnet-101"."""
+    kind = settings["kind"]
+    if kind != "resnet":
+        return kind
+    return f"resnet-{settings['depth']}" + (", norm frozen" if settings["frozen"] else "")
+
+
 def with_trunk(
     settings: Mapping[str, Any], variables: Mapping[str, Any], state: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:

@@ -101,6 +101,12 @@ def checkpoint(folder: str | Path) -> Mapping[str, Any]:
     import orbax.checkpoint as ocp
 
     folder = Path(folder)
+    if folder.suffix in (".pt", ".pth"):
+        raise BadInputError(
+            f"{folder}: wanted a checkpoint RUN/checkpoints/STEP or a .safetensors file, got a "
+            "pickle, which is not read; in PyTorch: safetensors.torch.save_file("
+            "torch.load(FILE), NEW)"
+        )
     if not (folder / "state").is_dir():
         raise BadInputError(f"{folder}: wanted a checkpoint RUN/checkpoints/STEP, got none")
     try:
@@ -120,6 +126,12 @@ def _from_checkpoint(folder: Path) -> Trained:
     claimed = folder.parent.parent / "config.json"
     try:
         config = json.loads(claimed.read_text())
+        if "kind" in config["network"]:
+            raise BadInputError(
+                f"{folder}: wanted a checkpoint of seeded_seg, matting or dehazing, got one of a "
+                "network for few labels; build it with `networks.segmentation.of` and take its "
+                "weights from `pretrained.checkpoint`"
+            )
         settings = {**config["network"], "classes": config["data"]["classes"]}
         if settings["head"] == "classes":  # embedded pictures have their own number of labels
             settings["classes"] = _outputs(variables["params"]["trunk"])

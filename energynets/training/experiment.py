@@ -43,7 +43,7 @@ def means(sums: Mapping[str, np.ndarray]) -> Mapping[str, float]:
     return {name: float(s / sums["count"]) for name, s in sums.items() if name != "count"}
 
 
-def no_warnings(scores: Mapping[str, float]) -> Sequence[str]:
+def no_warnings(step: int, scores: Mapping[str, float]) -> Sequence[str]:
     """The `warnings` of a task that has none."""
     return ()
 
@@ -61,7 +61,7 @@ class Experiment(NamedTuple):
     measure: (index, example, prediction) to sums: arrays that are added up over the set; on the
         host, in NumPy.
     scores: sums to named numbers; "loss" among them is what schedules and "best" follow.
-    warnings: scores to sentences that whoever watches must read, such as that a network has
+    warnings: (step, scores) to sentences that whoever watches must read, such as that a network has
         collapsed; told after each validation but the first, which is before training.
     report: (variables, workdir) to the `training.report.Report` that a run ends with; if None,
         the scores of the trained network and of a fresh one.
@@ -76,6 +76,6 @@ class Experiment(NamedTuple):
     predict: Callable[[Variables, Tree], Tree]
     measure: Callable[[int, Tree, Tree], Mapping[str, np.ndarray]] = only_numbers
     scores: Callable[[Mapping[str, np.ndarray]], Mapping[str, float]] = means
-    warnings: Callable[[Mapping[str, float]], Sequence[str]] = no_warnings
+    warnings: Callable[[int, Mapping[str, float]], Sequence[str]] = no_warnings
     report: Callable[[Variables, Path], Any] | None = None
     transform: optax.GradientTransformation = optax.scale_by_adam()

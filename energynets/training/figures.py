@@ -84,19 +84,23 @@ def draw_along(
     figure, axis = _pyplot().subplots(figsize=(6, 4), layout="constrained")
     for place, (name, values) in enumerate(lines.items()):
         colour = f"C{place % 10}"
-        for level in (np.mean(of) for at, of in values.items() if not at.isdigit()):
+        for level in (np.mean(of) for at, of in values.items() if not _is_number(at)):
             axis.axhline(level, color=colour, linestyle="--", linewidth=1, label=name)
-        numbers = sorted((at for at in values if at.isdigit()), key=int)
+        numbers = sorted(filter(_is_number, values), key=float)
         if numbers:
             means = [np.mean(values[at]) for at in numbers]
             # Of a single draw there is no deviation.
             spread = [np.std(of, ddof=1) if len(of := values[at]) > 1 else 0 for at in numbers]
-            where, look = [int(at) for at in numbers], {"color": colour, "marker": "o"}
+            where, look = [float(at) for at in numbers], {"color": colour, "marker": "o"}
             axis.errorbar(where, means, spread, **look, capsize=3, linewidth=1, label=name)
     axis.set_xlabel(across)
     axis.set_ylabel(upwards)
     figure.legend(loc="outside lower center", fontsize=7, ncols=2)
     _save(figure, path)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
 
 
 def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:

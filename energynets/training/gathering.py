@@ -10,6 +10,28 @@ from energynets.errors import BadInputError
 from energynets.training.report import Table
 
 Run = Mapping[str, Any]  # the "scores" of a run's report
+# What a config may differ in though its run is another draw of the same setting.
+_DRAWN = (
+    *("report.", "start_from", "train.seed", "labels.draw"),
+    *("train.workers", "train.log_every", "train.save_every", "train.keep_every"),
+)
+
+
+def settings(config: Any) -> dict[str, str]:
+    """What makes a config's run a setting of its own: all keys but seeds, draws and reports."""
+    found: dict[str, str] = {}
+
+    def gather(of: Mapping[str, Any], before: str) -> None:
+        for name, value in of.items():
+            key = before + name
+            if isinstance(value, Mapping):
+                gather(value, key + ".")
+            elif not key.startswith(_DRAWN):
+                # A report holds lists where a config holds tuples.
+                found[key] = str(list(value) if isinstance(value, tuple) else value)
+
+    gather(config.to_dict(), "")
+    return found
 
 
 def reports(folder: Path, *, what: str, but: Path | None = None) -> list[Run]:
@@ -50,41 +72,61 @@ def table(
         methods: names in the scores, such as "network"; those that a run lacks are passed over.
         measures: of each method.
         full: the value of some keys by which runs with all labels are known; then the first
-            measure's distance from their mean, of the same method, is told as well.
+            measure's distance from their mean, of the same method and the same other keys, is told
+            as well.
 
-    Rows keep the order in which the settings first came. With a single run there is no deviation.
+    Runs whose scores["run"]["settings"], see `settings`, differ otherwise are rows of their own,
+    with what differs in a column "where". Rows keep the order in which the settings first came.
+    With a single run there is no deviation.
     """
+    where = _differences(runs, keys)
     rows: dict[tuple, list[Mapping[str, float]]] = {}
-    for run in runs:
+    references: dict[tuple, list[float]] = {}
+    for run, told in zip(runs, where, strict=True):
+        about = run["run"]
         for method in methods:
             if method in run:
-                setting = (*(run["run"][key] for key in keys), method)
+                setting = (*(str(about[key]) for key in keys), told, method)
                 rows.setdefault(setting, []).append(run[method])
-    best: dict[str, float] = {}
-    for method in methods:
-        reference = [
-            run[method][measures[0]]
-            for run in runs
-            if full and method in run and all(run["run"][k] == v for k, v in full.items())
-        ]
-        if reference:
-            best[method] = mean(reference)
+                if full and all(about[key] == value for key, value in full.items()):
+                    same = (*(str(about[key]) for key in keys if key not in full), method)
+                    references.setdefault(same, []).append(run[method][measures[0]])
+    best = {same: mean(values) for same, values in references.items()}
     made = []
     for setting, scores in rows.items():
-        row: list[str | float | None] = [*(str(part) for part in setting), str(len(scores))]
+        *named, told, method = setting
+        row: list[str | float | None] = [*named, *([told] if any(where) else []), method]
+        row.append(str(len(scores)))
         for measure in measures:
             values = [of[measure] for of in scores if of.get(measure) is not None]
             row += [mean(values) if values else None, stdev(values) if len(values) > 1 else None]
         if best:
-            offset = None
-            if setting[-1] in best:
-                offset = mean(of[measures[0]] for of in scores) - best[setting[-1]]
-            row.append(offset)
+            others = (
+                part for key, part in zip(keys, named, strict=True) if key not in (full or ())
+            )
+            reference = best.get((*others, method))
+            found = mean(of[measures[0]] for of in scores)
+            row.append(None if reference is None else found - reference)
         made.append(row)
-    columns = [*keys, "method", "runs"]
+    columns = [*keys, *(["where"] if any(where) else []), "method", "runs"]
     for measure in measures:
         columns += [measure, "±"]
     return Table(title, columns + (["from full"] if best else []), made)
+
+
+def _differences(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
+    """For each run what its settings have that others with the same `keys` have not, as a text."""
+    alike: dict[tuple, list[Mapping[str, str]]] = {}
+    for run in runs:
+        of = tuple(str(run["run"][key]) for key in keys)
+        alike.setdefault(of, []).append(run["run"].get("settings", {}))
+    told = []
+    for run in runs:
+        mine = run["run"].get("settings", {})
+        others = alike[tuple(str(run["run"][key]) for key in keys)]
+        differing = [k for k, v in mine.items() if any(of.get(k, v) != v for of in others)]
+        told.append(", ".join(f"{key} {mine[key]}" for key in differing))
+    return told
 
 
 def along(

@@ -166,7 +166,7 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
                 journal.write(done, {f"validation/{k}": v for k, v in scores.items()})
                 told = "  ".join(f"{k} {v:.4g}" for k, v in scores.items())
                 console.print(f"step {done} of {settings.steps}: {note}  validation: {told}")
-                for sentence in experiment.warnings(scores):
+                for sentence in experiment.warnings(done, scores):
                     console.print(f"warning: {sentence}", markup=False)
             if scores or done % settings.save_every == 0:
                 _refuse_broken(state, done, manager)

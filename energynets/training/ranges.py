@@ -32,6 +32,20 @@ def refuse_outside(config: Config, limits: Mapping[tuple[float, float], Sequence
                 raise BadInputError(f"config.{key}: wanted a finite number {limit}, got {value}")
 
 
+def refuse_late(config: Config, energies: Sequence[str]) -> None:
+    """Energies of config.loss that have a weight must begin before training ends.
+
+    Raises:
+        BadInputError: if `loss.from_step` is `train.steps` or more, though some steps are made.
+    """
+    weighted = [name for name in energies if config.loss[name]]
+    if weighted and 0 < config.train.steps <= config.loss.from_step:
+        raise BadInputError(
+            f"config.loss.from_step: wanted less than train.steps, {config.train.steps}, since "
+            f"loss.{weighted[0]} would never act, got {config.loss.from_step}"
+        )
+
+
 def refuse_too_small(key: str, size: int, network: Any) -> None:
     """Pictures of `size` × `size` must do for `network.least_size`.
 

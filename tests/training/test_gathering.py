@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from ml_collections import ConfigDict
 
 from energynets.errors import BadInputError
 from energynets.training import gathering
@@ -60,3 +61,41 @@ def test_values_along_a_key_are_lines_by_setting_and_method(folder):
     assert lines == {"weak": {"A": [0.5, 0.7], "full": [0.9]}}
     lines = gathering.along(runs, "seed", names=("of", "loss"), method="other", measure="mIoU")
     assert lines == {"weak, A, other": {"0": [0.1], "1": [0.1]}}
+
+
+def test_the_distance_from_all_labels_is_that_of_the_same_network(tmp_path):
+    for network, of_all, of_few in (("small", 0.6, 0.5), ("large", 0.8, 0.75)):
+        for labels, loss, value in (
+            ("masks", "plain", of_all),
+            ("masks", "plain + TV", of_all + 0.1),
+            ("few", "plain", of_few),
+        ):
+            about = {"of": "weak", "network": network, "labels": labels, "loss": loss}
+            written(tmp_path, f"{network} {labels} {loss}", about, network={"mIoU": value})
+    made = gathering.table(
+        "All",
+        gathering.reports(tmp_path, what="weak"),
+        keys=("network", "labels", "loss"),
+        methods=("network",),
+        measures=("mIoU",),
+        full={"labels": "masks", "loss": "plain"},
+    )
+    rows = {tuple(row[:3]): row[-1] for row in made.rows}
+    assert rows["small", "few", "plain"] == pytest.approx(-0.1)
+    assert rows["large", "few", "plain"] == pytest.approx(-0.05)
+    assert rows["small", "masks", "plain"] == 0
+    assert rows["large", "masks", "plain + TV"] == pytest.approx(0.1)
+
+
+def test_runs_of_other_settings_are_no_further_seeds(tmp_path):
+    for seed, size in ((0, 32), (1, 32), (2, 64)):
+        config = ConfigDict({"train": {"seed": seed}, "data": {"size": size}})
+        about = {"of": "weak", "loss": "A", "settings": gathering.settings(config)}
+        written(tmp_path, f"{seed}", about, network={"mIoU": size / 100})
+    runs = gathering.reports(tmp_path, what="weak")
+    made = gathering.table("All", runs, keys=("loss",), methods=("network",), measures=("mIoU",))
+    assert made.columns == ["loss", "where", "method", "runs", "mIoU", "±"]
+    assert made.rows == [
+        ["A", "data.size 32", "network", "2", 0.32, 0],
+        ["A", "data.size 64", "network", "1", 0.64, None],
+    ]

@@ -187,12 +187,12 @@ def test_warnings_are_told_after_each_validation_but_not_before_training(tmp_pat
     settings = config(steps=8, epoch=4)
     seen = []
 
-    def warnings(scores):
+    def warnings(step, scores):
         seen.append(scores["loss"])
-        return [f"the loss is [{len(seen)}]"]
+        return [f"the loss at {step} is [{len(seen)}]"]
 
     loop.train(tiny.make(settings)._replace(warnings=warnings), settings, tmp_path)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
-    assert told == ["warning: the loss is [1]", "warning: the loss is [2]"]
+    assert told == ["warning: the loss at 4 is [1]", "warning: the loss at 8 is [2]"]
     logged = [r["validation/loss"] for r in read_metrics(tmp_path) if "validation/loss" in r]
     assert seen == logged[1:]

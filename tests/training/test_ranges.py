@@ -48,3 +48,13 @@ def test_a_size_below_what_the_network_needs_is_refused_by_its_key():
     ranges.refuse_too_small("data.size", 9, network)
     with pytest.raises(BadInputError, match=r"^config\.data\.size: wanted at least 9 .* got 8$"):
         ranges.refuse_too_small("data.size", 8, network)
+
+
+def test_an_energy_that_would_never_act_is_refused():
+    config = ConfigDict({"loss": {"tv": 1.0, "from_step": 4}, "train": {"steps": 4}})
+    with pytest.raises(BadInputError, match="wanted less than train.steps, 4"):
+        ranges.refuse_late(config, ("tv",))
+    config.train.steps = 0  # nothing but a report
+    ranges.refuse_late(config, ("tv",))
+    config.update({"loss": {"tv": 0.0}, "train": {"steps": 4}})
+    ranges.refuse_late(config, ("tv",))
