@@ -196,7 +196,7 @@ class Tfds:
 def _builder(name: str, data_dir: str | Path | None) -> Any:  # TFDS's own types are incomplete
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError:
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError):
         raise BadInputError(
             f"{name}: wanted a data set that TensorFlow Datasets knows, got no such name"
         ) from None

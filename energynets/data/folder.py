@@ -48,11 +48,13 @@ class Folder:
     def _image_path(self, name: str) -> Path:
         for ending in _ENDINGS:
             path = self.root / "images" / (name + ending)
-            if path.is_file():
+            if _is_file(path):
                 return path
+        # A list written by hand may hold endings, or all names in one line.
+        hint = "; the list has names without endings" if name.endswith(_ENDINGS) else ""
         raise BadInputError(
-            f"{self.root / 'images' / name}: wanted an image ending in .png, .jpg or .jpeg, "
-            "got no such file"
+            f"{self.root / 'images' / name[:200]}: wanted an image ending in .png, .jpg or .jpeg, "
+            f"got no such file{hint}"
         )
 
     def __getitem__(self, index: int) -> Picture:
@@ -67,7 +69,7 @@ class Folder:
     def mask(self, index: int) -> UInt8[np.ndarray, "h w"] | None:
         name = self._names[index]
         path = self.root / "masks" / f"{name}.png"
-        if not path.is_file():
+        if not _is_file(path):
             return None
         return self._labels(path, images.read_image(self._image_path(name)).shape[:2])
 
@@ -85,6 +87,13 @@ class Folder:
                 f"got {int(wrong[0])}"
             )
         return labels
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than names may be
+        return False
 
 
 def _names(listing: Path) -> list[str]:

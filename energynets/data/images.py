@@ -57,6 +57,17 @@ def decoded(path: Path, encoded: bytes | None) -> Image.Image:
     return picture
 
 
+def held_upright(path: str | Path, encoded: bytes | None = None) -> Image.Image:
+    """The decoded picture, turned as the camera's EXIF says; as it is where that is damaged."""
+    picture = decoded(Path(path), encoded)
+    try:
+        with _OPENING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ImageOps.exif_transpose(picture)
+    except Exception:  # whatever Pillow makes of damaged tags
+        return picture
+
+
 def read_image(path: str | Path, *, encoded: bytes | None = None) -> Float32[np.ndarray, "h w 3"]:
     """The picture as RGB in [0, 1]: grey, palette, RGBA (alpha dropped), CMYK and 16-bit as well.
 
@@ -66,7 +77,7 @@ def read_image(path: str | Path, *, encoded: bytes | None = None) -> Float32[np.
     Raises:
         BadInputError: naming the file, if it is missing, unreadable, truncated or too large.
     """
-    picture = ImageOps.exif_transpose(decoded(Path(path), encoded))
+    picture = held_upright(path, encoded)
     if picture.mode.startswith("I") or picture.mode == "F":
         grey = np.asarray(picture, np.float32)
         scale = 65535.0 if picture.mode.startswith("I") else 1.0

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
-from energynets.data.images import decoded
+from energynets.data.images import decoded, held_upright
 from energynets.errors import BadInputError
 
 _EXIF_ORIENTATION = 0x0112
@@ -32,7 +32,11 @@ class Plane(NamedTuple):
 
 def orientation(path: str | Path) -> int:
     """How the camera was held, 1 to 8 as EXIF counts; 1 where the file does not say."""
-    held = decoded(Path(path), None).getexif().get(_EXIF_ORIENTATION, 1)
+    picture = decoded(Path(path), None)
+    try:
+        held = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # damaged, see `held_upright`
+        return 1
     return held if held in range(1, 9) else 1
 
 
@@ -80,7 +84,7 @@ def read_grey(path: str | Path, *, encoded: bytes | None = None) -> Plane:
     Raises:
         BadInputError: as `read_image`, and if the file holds colours.
     """
-    picture = ImageOps.exif_transpose(decoded(Path(path), encoded))
+    picture = held_upright(path, encoded)
     colours, seen = channels(picture)
     if int(np.ptp(colours.astype(np.int16), axis=-1).max(initial=0)) > _COLOURLESS:
         raise BadInputError(f"{path}: wanted a picture without colours, got one with colours")

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import ImageOps
 
-from energynets.data.images import decoded
+from energynets.data.images import held_upright
 from energynets.data.planes import channels
 from energynets.data.source import NO_SEED
 from energynets.data.trimaps import BACKGROUND, FOREGROUND, UNKNOWN, quantised
@@ -26,7 +25,7 @@ def read_seeds(path: str | Path, *, encoded: bytes | None = None) -> UInt8[np.nd
     Raises:
         BadInputError: as `images.read_image`, and if the file holds colours instead of labels.
     """
-    picture = ImageOps.exif_transpose(decoded(Path(path), encoded))
+    picture = held_upright(path, encoded)
     if picture.mode == "P":
         return np.array(picture, np.uint8)
     if picture.mode.startswith("I"):
@@ -59,7 +58,7 @@ def read_scribbles(
     Raises:
         BadInputError: as `images.read_image`.
     """
-    picture = ImageOps.exif_transpose(decoded(Path(path), None))
+    picture = held_upright(path)
     colours, seen = channels(picture)
     found = set(np.unique(colours))
     if 1 in found and found <= {0, 1, 255}:

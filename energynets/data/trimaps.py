@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
-from PIL import ImageOps
 from scipy import ndimage
 
-from energynets.data.images import decoded
+from energynets.data.images import held_upright
 from energynets.data.planes import channels, read_grey
 from energynets.errors import BadInputError
 
@@ -71,7 +70,7 @@ def read_mask(path: str | Path, *, encoded: bytes | None = None) -> Trimap:
     Raises:
         BadInputError: as `images.read_image`.
     """
-    picture = ImageOps.exif_transpose(decoded(Path(path), encoded))
+    picture = held_upright(path, encoded)
     colours, seen = channels(picture)
     if not seen.all():
         return np.where(seen, FOREGROUND, BACKGROUND).astype(np.uint8)

@@ -39,8 +39,9 @@ def energy(
     """E(y) = yᵀLy + λ (y - x)ᵀQ(y - x), summed over pixels and labels.
 
     yᵀLy is the sum over neighbours of w_ij |y_i - y_j|², each pair counted once, with
-    w_ij = exp(-beta |I_i - I_j|²) + floor; Q is the diagonal that is 1 where any label is seeded,
-    and x are the seeds. Non-negative, and 0 only for constants that agree with every seed.
+    w_ij = exp(-beta |I_i - I_j|²) + floor; Q is the diagonal that is 1 where a label is
+    seeded, one at most in a pixel, and x are the seeds. Non-negative, and 0 only for constants that
+    agree with every seed.
 
     Args:
         inputs: image H×W×C in [0, 1] with any number of channels (one grey channel gives the

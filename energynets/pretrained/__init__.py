@@ -62,10 +62,14 @@ def load(name: str | Path) -> Trained:
     Raises:
         BadInputError: if there are none, or they are not ours or damaged.
     """
-    if (Path(name) / "state").is_dir():
-        return _from_checkpoint(Path(name))
-    path = _HERE / f"{name}.safetensors" if str(name) in names() else Path(name)
-    if not path.is_file():
+    try:
+        if (Path(name) / "state").is_dir():
+            return _from_checkpoint(Path(name))
+        path = _HERE / f"{name}.safetensors" if str(name) in names() else Path(name)
+        found = path.is_file()
+    except OSError:  # a name longer than names may be
+        found = False
+    if not found:
         known = ", ".join([*names(), "a weights file"])
         raise BadInputError(f"{name}: wanted one of {known}, got none of them")
     try:

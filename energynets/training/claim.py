@@ -19,6 +19,11 @@ def claim(workdir: Path, config: Config) -> None:
         BadInputError: naming the first keys that differ, or if there can be no such folder, it
             may not be written, or its config cannot be read.
     """
+    if set("[]") & set(str(workdir.absolute())):
+        raise BadInputError(
+            f"--workdir: wanted a path without [ and ], from which no checkpoint can be read back, "
+            f"got {workdir.absolute()}"
+        )
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -49,7 +54,7 @@ def _write_or_compare(path: Path, config: Config) -> None:
         raise BadInputError(f"{path}: wanted the config of this run, got: {error}") from None
     if not isinstance(found, Mapping):
         raise BadInputError(f"{path}: wanted the config of this run, got {found!r}")
-    old, new = _flat(found), _flat(json.loads(text))
+    old, new = flat(found), flat(json.loads(text))
     different = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
     if different:
         told = ", ".join(f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in different[:3])
@@ -58,9 +63,10 @@ def _write_or_compare(path: Path, config: Config) -> None:
         )
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "config") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "config") -> dict[str, Any]:
+    """The values of a config by their whole names, such as config.train.steps."""
+    found: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}.{key}"
-        flat |= _flat(value, name) if isinstance(value, Mapping) else {name: value}
-    return flat
+        found |= flat(value, name) if isinstance(value, Mapping) else {name: value}
+    return found

@@ -145,7 +145,7 @@ def draw_grid(
             axis.set_title(titles[column], fontsize=8)
         if column == 0 and labels:
             place = {"ha": "right", "va": "center", "transform": axis.transAxes}
-            axis.text(-0.05, 0.5, labels[row], fontsize=7, **place)
+            axis.text(-0.05, 0.5, labels[row], fontsize=7, parse_math=False, **place)
     _save(figure, path)
 
 

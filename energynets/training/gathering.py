@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from energynets.errors import BadInputError
+from energynets.training.claim import flat
 from energynets.training.report import Table
 
 Run = Mapping[str, Any]  # the "scores" of a run's report
@@ -19,19 +20,12 @@ _DRAWN = (
 
 def settings(config: Any) -> dict[str, str]:
     """What makes a config's run a setting of its own: all keys but seeds, draws and reports."""
-    found: dict[str, str] = {}
-
-    def gather(of: Mapping[str, Any], before: str) -> None:
-        for name, value in of.items():
-            key = before + name
-            if isinstance(value, Mapping):
-                gather(value, key + ".")
-            elif not key.startswith(_DRAWN):
-                # A report holds lists where a config holds tuples.
-                found[key] = str(list(value) if isinstance(value, tuple) else value)
-
-    gather(config.to_dict(), "")
-    return found
+    # A report holds lists where a config holds tuples.
+    return {
+        name: str(list(value) if isinstance(value, tuple) else value)
+        for key, value in flat(config.to_dict()).items()
+        if not (name := key.removeprefix("config.")).startswith(_DRAWN)
+    }
 
 
 def reports(folder: Path, *, what: str, but: Path | None = None) -> list[Run]:

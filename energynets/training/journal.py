@@ -152,7 +152,10 @@ def best(workdir: Path) -> tuple[int, int] | None:
     Weights of the first are what a run ends with.
     """
     losses = {r["step"]: r["validation/loss"] for r in read_metrics(workdir) if _is_validated(r)}
-    return (min(losses, key=losses.__getitem__), max(losses)) if any(losses) else None
+    # Of equal ones the last, as checkpoints are kept.
+    return (
+        (min(losses, key=lambda step: (losses[step], -step)), max(losses)) if any(losses) else None
+    )
 
 
 def _is_validated(record: dict[str, Any]) -> bool:

@@ -192,6 +192,8 @@ def _refuse_senseless(settings: Config) -> None:
     for key in ("batch", "epoch", "save_every", "log_every", "workers", "ahead", "eval_batch"):
         if settings[key] < 1:
             raise BadInputError(f"config.train.{key}: wanted at least 1, got {settings[key]}")
+    if settings.seed >= 2**63:
+        raise BadInputError(f"config.train.seed: wanted less than 2**63, got {settings.seed}")
     for key in ("seed", "steps", "micro", "rate", "clip", "keep_every"):
         if not 0 <= settings[key] < float("inf"):
             raise BadInputError(f"config.train.{key}: wanted at least 0, got {settings[key]}")

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from ml_collections import config_flags
 
 from energynets.errors import BadInputError
 from energynets.training import loop, sharding
+from energynets.training.claim import flat
 from energynets.training.comparison import table
 from energynets.training.experiment import Config, Experiment, Variables
 from energynets.training.figures import draw_training
@@ -54,6 +56,7 @@ def run(make: Callable[[Config], Experiment]) -> None:
     workdir = None
     try:
         config, workdir = _parse(sys.argv)
+        _refuse_other_keys(config, sys.modules[getattr(make, "__module__", "__main__")])
         train_and_report(make(config), config, workdir)
     except BadInputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -101,6 +104,24 @@ def _plain_report(experiment: Experiment, config: Config, variables: Variables) 
     }
     scored = table("Scores", scores, {name: name for name in scores["trained"]})
     return Report("Validation", scores, {}, [scored], [])
+
+
+def _refuse_other_keys(config: Config, task: ModuleType) -> None:
+    """A config file of one's own must have the keys of the task's own, and values of their types.
+
+    Nothing is asked for where the task's module, which holds `make`, has no `get_config`.
+    """
+    if not hasattr(task, "get_config"):
+        return
+    wanted, given = flat(task.get_config().to_dict()), flat(config.to_dict())
+    for key in (*given, *wanted):
+        if key not in wanted or key not in given:
+            asked = "keys that the config has" if key not in wanted else "a value"
+            raise BadInputError(f"{key}: wanted {asked}, got {'this' if key in given else 'none'}")
+        kind, value = type(wanted[key]), given[key]
+        whole = kind is float and type(value) is int
+        if not whole and wanted[key] is not None and not isinstance(value, kind):
+            raise BadInputError(f"{key}: wanted {kind.__name__}, got {value!r}")
 
 
 def _lies_in(name: Any, folder: Path) -> bool:
@@ -159,7 +180,7 @@ def _refusal(error: Exception, argv: list[str]) -> BadInputError | None:
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
         return BadInputError(f"--config: wanted a config file, got {error.msg} in {place}")
-    if not isinstance(error, AttributeError | KeyError | TypeError):
+    if not isinstance(error, AttributeError | KeyError | TypeError | ValueError):
         return None
     # What ml_collections raises for keys that a config lacks and for values of a wrong type.
     told = str(error.args[0] if error.args else error).replace("\\n", " ").replace("\\'", "'")

@@ -48,11 +48,11 @@ def open_all(config: Config, *, labelled: float = 0.0, **how: Any) -> Sources:
     """The sources that a config names by `data.train`, `data.validation`, of which the first
     `data.validation_count` are taken (0: all), and by `report.split` and `report.root`.
 
-    Masks are checked where they are measured on. Those of training are hidden, but for the first
-    share `labelled` of the pictures. `how` as in `open_source`.
+    Masks are checked where they are measured on or learnt from. Those of training are hidden, but
+    for the first share `labelled` of the pictures. `how` as in `open_source`.
     """
     data, report = config.data, config.report
-    train = FirstMasks(open_source(data, data.train, **how), labelled)
+    train = FirstMasks(open_source(data, data.train, masks=labelled > 0, **how), labelled)
     held_out = open_source(data, data.validation, masks=True, **how)
     count = min(data.validation_count or len(held_out), len(held_out))
     validation = Subset(held_out, [*range(count)])

@@ -154,8 +154,9 @@ def test_scribbles_of_another_size_are_refused(data_dir):
 
 
 def test_an_unknown_data_set_split_or_feature_is_refused(data_dir):
-    with pytest.raises(BadInputError, match="no_such_set: wanted a data set that"):
-        Tfds("no_such_set", "train", classes=2, data_dir=data_dir)
+    for name in ("no_such_set", "", "../x y", "tiny_pets/none"):
+        with pytest.raises(BadInputError, match="wanted a data set that"):
+            Tfds(name, "train", classes=2, data_dir=data_dir)
     with pytest.raises(BadInputError, match=r"tiny_pets\[val\]: wanted a split among train, test"):
         Tfds("tiny_pets", "val", classes=2, data_dir=data_dir)
     with pytest.raises(BadInputError, match=r"a feature among image, .*, got 'masque'"):

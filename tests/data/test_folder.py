@@ -130,3 +130,13 @@ def test_scribbles_in_colours_are_refused(root):
     Image.fromarray(np.zeros((12, 9, 3), np.uint8)).save(root / "scribbles" / "one.png")
     with pytest.raises(BadInputError, match=r"one\.png: wanted labels .* got mode RGB"):
         Folder(root, "train", classes=3)[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [("1.png", "the list has names without endings"), ("a" * 999, "got no such file")],
+)
+def test_a_list_of_other_things_than_names_is_refused(root, line, told):
+    (root / "train.txt").write_text(line)
+    with pytest.raises(BadInputError, match=told):
+        Folder(root, "train", classes=3)[0]

@@ -224,3 +224,14 @@ def test_labels_enlarged_by_a_whole_factor_are_repeated(labels, factor):
     large = images.resize_labels(labels, height, width)
     np.testing.assert_array_equal(large, labels.repeat(factor, 0).repeat(factor, 1))
     np.testing.assert_array_equal(images.resize_labels(large, *labels.shape), labels)
+
+
+def test_a_picture_whose_exif_is_damaged_stays_as_it_is_stored(tmp_path, recwarn):
+    # It asks for a turn, and has a width that is a text, which Pillow cannot write back.
+    entries = (0x0112, 3, 1, b"\x06\0\0\0"), (0x0100, 2, 2, b"a\0\0\0")
+    tags = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + tags + bytes(4)
+    path = tmp_path / "held.jpg"
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(path, exif=exif)
+    assert images.read_image(path).shape == (4, 6, 3)
+    assert not recwarn.list

@@ -150,6 +150,8 @@ def test_a_missing_file_is_refused_and_the_names_are_told(tmp_path):
         pretrained.load("nothing")
     with pytest.raises(BadInputError, match="wanted one of"):
         pretrained.load(tmp_path)
+    with pytest.raises(BadInputError, match="wanted one of"):
+        pretrained.load("a" * 300)
 
 
 @pytest.mark.parametrize("trunk", ["pyramid", "dilated"])
@@ -165,6 +167,21 @@ def test_a_checkpoint_of_a_fixed_number_of_labels_loads_whatever_the_config_says
     assert trained.settings["classes"] == 3 and trained.about["step"] == "7"
     expected = jax.jit(partial(network.apply, train=False))(variables, *inputs())
     np.testing.assert_array_equal(trained(*inputs()), expected)
+
+
+def test_a_pickle_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(BadInputError, match=r"got a pickle, .*safetensors\.torch\.save_file"):
+        pretrained.checkpoint(tmp_path / "resnet18.pth")
+
+
+def test_a_checkpoint_of_a_network_for_few_labels_is_refused_with_the_way_out(tmp_path):
+    folder = tmp_path / "checkpoints" / "7"
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "state", {"variables": fresh()[1]})
+    config = {"network": {"kind": "pyramid"}, "data": {"classes": 21}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInputError, match=r"build it with `networks\.segmentation\.of`"):
+        pretrained.load(folder)
 
 
 def test_a_checkpoint_without_its_config_is_refused(tmp_path):

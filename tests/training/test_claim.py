@@ -82,3 +82,9 @@ def test_a_config_that_is_a_folder_is_refused_by_name(tmp_path):
     (tmp_path / "config.json").mkdir()
     with pytest.raises(BadInputError, match=r"config\.json: wanted a run folder to read and write"):
         claim(tmp_path, config())
+
+
+def test_a_path_that_checkpoints_cannot_be_read_back_from_is_refused(tmp_path):
+    with pytest.raises(BadInputError, match=r"--workdir: wanted a path without \[ and \]"):
+        claim(tmp_path / "run[1]", ConfigDict())
+    assert not any(tmp_path.iterdir())

@@ -153,3 +153,9 @@ def test_without_training_there_is_no_best_step(tmp_path):
     assert best(tmp_path) is None
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 0, "validation/loss": 1.0}))
     assert best(tmp_path) is None
+
+
+def test_of_equal_validations_the_last_is_the_best_as_checkpoints_are_kept(tmp_path):
+    losses = ((0, 2.0), (2, 1.0), (4, 1.0), (6, 3.0))
+    written(tmp_path, *((step, {"validation/loss": loss}) for step, loss in losses))
+    assert best(tmp_path) == (4, 6)

@@ -8,9 +8,11 @@ from pathlib import Path
 import jax
 import pytest
 from absl import flags
+from ml_collections import ConfigDict
 
 from energynets.errors import BadInputError
 from energynets.training import loop, main, sharding
+from experiments import dehazing, matting, seeded_seg, smoothing, sparse_seg, weak_seg
 from tests.training import tiny
 from tests.training.processes import ROOT, run
 
@@ -83,6 +85,8 @@ def test_config_and_workdir_come_from_the_command_line(parse, tmp_path):
         ("--config.data.skip_broken=perhaps", r"--config\.data\.skip_broken=perhaps: .*boolean"),
         ("--config.network.widths=(8,'a'", r"widths"),
         ("--config.train=3", r"train"),
+        ("--config.=3", r"config"),
+        ("--config..x=1", r"config"),
         ("--confg.train.steps=3", r"confg"),
         ("--workdirs=somewhere", r"workdirs"),
         ("somewhere", r"wanted flags such as --config=FILE, got 'somewhere'"),
@@ -150,6 +154,43 @@ def test_a_failure_inside_the_config_file_is_told_as_one(parse, tmp_path, line, 
     with pytest.raises(BadInputError, match=start + "failed with " + told) as error:
         parse(f"--config={path}:smok", "--workdir=run")
     assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"data": {"crpo": 0.5}}, r"^config\.data\.crpo: wanted keys that the config has"),
+        ({"trian": {"steps": 3}}, r"^config\.trian\.steps: wanted keys that the config has"),
+        ({"train": {"steps": "100"}}, r"^config\.train\.steps: wanted int, got '100'"),
+        ({"train": {"batch": 2.0}}, r"^config\.train\.batch: wanted int, got 2\.0"),
+    ],
+)
+def test_a_config_file_of_ones_own_has_the_keys_of_the_task(changed, told):
+    config = seeded_seg.get_config()
+    config.data.crop = 0  # for 0.0
+    main._refuse_other_keys(config, seeded_seg)
+    with pytest.raises(BadInputError, match=told):
+        main._refuse_other_keys(ConfigDict(merged(config.to_dict(), changed)), seeded_seg)
+    with pytest.raises(BadInputError, match=r"^config\.loss\.beta: wanted a value, got none"):
+        del config.loss["beta"]
+        main._refuse_other_keys(config, seeded_seg)
+
+
+def merged(tree, changed):
+    return {**tree, **{k: {**tree.get(k, {}), **v} for k, v in changed.items()}}
+
+
+def test_all_variants_of_a_task_have_the_same_keys():
+    for task, variants in (
+        (seeded_seg, ("full", "quickstart", "smoke", "paper", "preprint")),
+        (matting, ("full", "smoke")),
+        (dehazing, ("full", "smoke")),
+        (smoothing, ("full", "smoke")),
+        (weak_seg, (*weak_seg.LOSSES, "smoke")),
+        (sparse_seg, (*sparse_seg.LOSSES, "smoke")),
+    ):
+        for variant in variants:
+            main._refuse_other_keys(task.get_config(variant), task)
 
 
 @pytest.mark.parametrize(

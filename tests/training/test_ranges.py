@@ -52,7 +52,7 @@ def test_a_size_below_what_the_network_needs_is_refused_by_its_key():
 
 def test_an_energy_that_would_never_act_is_refused():
     config = ConfigDict({"loss": {"tv": 1.0, "from_step": 4}, "train": {"steps": 4}})
-    with pytest.raises(BadInputError, match="wanted less than train.steps, 4"):
+    with pytest.raises(BadInputError, match=r"wanted less than train\.steps, 4"):
         ranges.refuse_late(config, ("tv",))
     config.train.steps = 0  # nothing but a report
     ranges.refuse_late(config, ("tv",))

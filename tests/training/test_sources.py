@@ -68,6 +68,8 @@ def test_masks_are_looked_at_where_they_are_measured_on_and_not_in_training(root
     sources.open_all(config(root))
     with pytest.raises(BadInputError, match=r"masks/a\.png"):
         sources.open_all(config(root, split="train"))
+    with pytest.raises(BadInputError, match=r"masks/a\.png"):
+        sources.open_all(config(root), labelled=0.5)  # learnt from
 
 
 def test_masks_of_training_are_hidden_but_for_the_share_that_is_labelled(root):
