@@ -101,7 +101,7 @@ def train(experiment: Experiment, config: Config, workdir: Path) -> Variables:
     if latest is not None:
         state, rates = checkpoints.restore(manager, latest, state)
         start = latest
-        console.print(f"goes on from step {start} of {workdir}")
+        console.print(f"goes on from step {start} of {workdir}", markup=False)
     everywhere = sharding.replicated(mesh)
     step_fn = make_step(experiment, clip=settings.clip, mesh=mesh)
     predict = jax.jit(experiment.predict, out_shardings=everywhere)

@@ -102,8 +102,8 @@ def write(report: Report, workdir: Path) -> None:
             shown.add_row(*map(_text, row))
         console.print(shown)
     for note in notes:
-        console.print(note)
-    console.print(f"report and pictures: {workdir}")
+        console.print(note, markup=False)
+    console.print(f"report and pictures: {workdir}", markup=False)
 
 
 def _chosen(workdir: Path) -> list[str]:
