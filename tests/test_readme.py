@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import energynets
 
@@ -28,12 +29,31 @@ def test_the_python_of_the_readme_runs_and_the_network_comes_near_the_exact_ener
     assert np.isfinite(names["slope"]).all()
 
 
+def test_the_regularized_loss_and_what_it_is_compared_with_run_as_the_readme_has_them():
+    pytest.importorskip("maxflow")
+    image = np.full((16, 16, 3), 0.2, np.float32)
+    image[:, 8:] += 0.5
+    seeds = np.zeros((16, 16, 2), np.float32)
+    seeds[4, 4, 0] = seeds[4, 12, 1] = 1
+    block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "dense_crf" in b)
+    names = {"image": image, "seeds": seeds}
+    exec(block, names)
+    right = np.arange(16) >= 8
+    assert (np.argmax(names["refined"], -1) == right).all()
+    assert (names["smooth"] == right).all()
+
+
 def test_every_key_that_the_readme_names_is_one_of_the_config():
-    # The first column of the table; `config.train.update(` of the listing is no key.
-    table = "\n".join(re.findall(r"^\| (`config[^|]+) \|", README, re.M))
-    keys = re.findall(r"`config\.(\w+)\.(\w+)`", table)
-    assert len(keys) >= table.count("`") // 2 >= 9
-    named = [("seeded_seg", *key) for key in keys]
+    # The first column of each table; `config.train.update(` of the listing is no key.
+    seeded, few = README.split("\n## Segmentation from few labels\n")
+    named = []
+    for text, tasks in ((seeded, ["seeded_seg"]), (few, ["weak_seg", "sparse_seg"])):
+        table = "\n".join(re.findall(r"^\| (`config[^|]+) \|", text, re.M))
+        keys = re.findall(r"`config\.(\w+)\.?(\w*)`", table)
+        assert len(keys) >= table.count("`") // 2 >= 7
+        for room, name in keys:
+            configs = [importlib.import_module(f"experiments.{t}").get_config() for t in tasks]
+            assert any(name in c[room] if name else room in c for c in configs if room in c), room
     # A flag belongs to the task that was named last before it.
     task, flags = "", 0
     for name, *key in re.findall(r"experiments[./](\w+)|--config\.(\w+)\.(\w+)", README):
