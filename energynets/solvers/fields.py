@@ -107,7 +107,16 @@ def basis(fields: Float[Array, "f m h w"], side: int) -> Float[Array, "f m h w"]
 
 def restrict(basis: Float[Array, "f m h w"], u: Array, side: int) -> Float[Array, "k f p q"]:
     """Pᵀu for u of K×M×H×W: the share of each field in each tile."""
-    return jnp.stack([tile_sums((field * u).sum(1), side) for field in basis], 1)
+
+    def share(field: Array) -> Array:
+        # Term by term: jaxlib 0.10.2 gets `(field * u).sum(1)` wrong in float32 on CPUs where K and
+        # M are more than 1 and planes are large, unless its kernels are kept to matrix products.
+        total = field[0] * u[:, 0]
+        for m in range(1, len(field)):
+            total = total + field[m] * u[:, m]
+        return tile_sums(total, side)
+
+    return jnp.stack([share(field) for field in basis], 1)
 
 
 def prolong(basis: Float[Array, "f m h w"], u: Array, side: int) -> Float[Array, "k m h w"]:
