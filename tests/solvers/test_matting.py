@@ -203,3 +203,15 @@ def test_a_picture_that_is_not_finite_gives_an_alpha_that_is_not_converged():
 def test_seeds_of_another_shape_are_refused():
     with pytest.raises(ValueError, match="seeds must be H×W×2"):
         solve(Seeded(jnp.ones((4, 5, 3)), jnp.ones((4, 5, 3))))
+
+
+def test_conductances_in_float32_are_those_of_float64_where_colours_lie_in_a_line():
+    # Grey and bright edges, whose windows have covariances that are singular but for epsilon.
+    random = np.random.default_rng(0)
+    grey = random.random((24, 24, 1)) * (random.random((24, 24, 1)) < 0.5)
+    image = (np.clip(grey + 2e-3 * random.standard_normal((24, 24, 3)), 0, 1)).astype(np.float32)
+    single = matting.laplacian_edges(jnp.asarray(image), 1e-7, 1)
+    with jax.enable_x64(True):
+        double = matting.laplacian_edges(jnp.asarray(image, jnp.float64), 1e-7, 1)
+    assert single.dtype == jnp.float32 and double.dtype == jnp.float64
+    np.testing.assert_allclose(single, double, atol=3e-4)
