@@ -61,7 +61,7 @@ def test_smoke_trains_and_reports_and_sets_runs_beside_one_another(tmp_path):
         "| pyramid | scribbles × 1 | cross entropy + 1 kernel cut of γ 0.3 | network | 1 |" in text
     )
     assert "from full" in text
-    for figure in ("pictures", "runs"):
+    for figure in ("pictures", "runs", "lengths"):
         with Image.open(tmp_path / "smoke" / "figures" / f"{figure}.png") as picture:
             picture.load()
     measured = [r for r in read_metrics(tmp_path / "smoke") if "validation/crf" in r]

@@ -216,3 +216,8 @@ def test_weakly_labelled_pictures_are_drawn_with_answers_pulls_and_truth(tmp_pat
     assert "pull on label 2" in labels[0]
     figures.draw_weak(tmp_path / "none.png", [], classes=3)
     assert len(drawn) == 1
+
+
+def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(tmp_path):
+    figures.draw_grid(tmp_path / "grid.png", ["picture"], [[np.zeros((4, 4))]], ["a$_^$b"])
+    assert (tmp_path / "grid.png").is_file()
