@@ -55,12 +55,9 @@ def trunk(settings: Mapping[str, Any], out: int) -> Pyramid | Dilated:
         BadInputError: naming the key of config.network whose value is not one of its kind.
     """
     _one_of(settings, "trunk", "pyramid", "dilated")
+    _refuse_unknown(settings)
     if settings["trunk"] == "pyramid":
         return Pyramid(out, _widths(settings), _dtype(settings))
-    _one_of(settings, "padding", "zero", "reflect")
-    _one_of(settings, "norm", "batch", "group", "none")
-    _at_least_one(settings, "blocks")
-    _at_least_one(settings, "width")
     return Dilated(
         out,
         blocks=settings["blocks"],
@@ -89,6 +86,7 @@ def of(settings: Mapping[str, Any], classes: int) -> Any:
         return transmission(settings)
     if settings["head"] == "refinement":
         _one_of(settings, "trunk", "pyramid")
+        _refuse_unknown(settings)
         return Refinement(_widths(settings), _dtype(settings))
     return seeded(settings, classes)
 
@@ -102,6 +100,7 @@ def seeded(settings: Mapping[str, Any], classes: int) -> Classes | PerLabel | Pr
     """
     _one_of(settings, "head", "classes", "per_label")
     _one_of(settings, "trunk", "propagation", "pyramid", "dilated")
+    _refuse_unknown(settings)
     if settings["head"] == "classes":
         if settings["trunk"] == "propagation":
             raise BadInputError(
@@ -114,9 +113,15 @@ def seeded(settings: Mapping[str, Any], classes: int) -> Classes | PerLabel | Pr
     return PerLabel(trunk(settings, 1))
 
 
-def _at_least_one(settings: Mapping[str, Any], key: str) -> None:
-    if settings[key] < 1:
-        raise BadInputError(f"config.network.{key}: wanted at least 1, got {settings[key]}")
+def _refuse_unknown(settings: Mapping[str, Any]) -> None:
+    """What a dilated network alone asks, of every network: a key with no effect may still not say
+    what no network has."""
+    _one_of(settings, "padding", "zero", "reflect")
+    _one_of(settings, "norm", "batch", "group", "none")
+    for key in ("blocks", "width"):
+        if settings[key] < 1:
+            raise BadInputError(f"config.network.{key}: wanted at least 1, got {settings[key]}")
+    _widths(settings)
 
 
 def _one_of(settings: Mapping[str, Any], key: str, *known: str) -> None:

@@ -77,6 +77,8 @@ def test_every_head_goes_with_every_trunk(head, trunk):
         ({"widths": "8"}, r"widths: wanted whole numbers, got '8'"),
         ({"widths": ()}, r"widths: wanted multiples of 8, got \(\)"),
         ({"trunk": "dilated", "padding": "same"}, r"padding: wanted one of zero, reflect"),
+        ({"norm": "layer"}, r"norm: wanted one of batch, group, none, got 'layer'"),
+        ({"trunk": "pyramid", "blocks": 0}, r"blocks: wanted at least 1, got 0"),
         ({"trunk": "dilated", "norm": "layer"}, r"norm: wanted one of batch, group, none"),
         ({"trunk": "dilated", "blocks": 0}, r"blocks: wanted at least 1, got 0"),
         ({"trunk": "dilated", "width": -8}, r"width: wanted at least 1, got -8"),
