@@ -79,6 +79,7 @@ def _share_of_affinity_jvp(primals, tangents):
     return value / mass, (slope * tangents[1]).sum() / mass
 
 
+@bilateral.positive_widths
 @jax.jit
 def energy(
     image: Float[Array, "h w c"],
@@ -102,7 +103,8 @@ def energy(
     Image and widths are constants: derivatives with respect to them are 0.
 
     Raises:
-        ValueError: if image and probabilities do not lie on one grid.
+        ValueError: if image and probabilities do not lie on one grid or are not floating point, or
+            a width is not above 0.
 
     Source: Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation", Eq. 4. The
     derivative is W1 - 2 W S_k; Eq. 11 leaves out W1, which a softmax does not feel. The authors'
@@ -114,6 +116,7 @@ def energy(
     return of_affinity(affinity, probabilities)
 
 
+@bilateral.positive_widths
 @jax.jit
 def per_pixel(
     image: Float[Array, "h w c"],
@@ -131,6 +134,7 @@ def per_pixel(
     return share_of_affinity(affinity, probabilities)
 
 
+@bilateral.positive_widths
 @jax.jit
 def mass(
     image: Float[Array, "h w c"],

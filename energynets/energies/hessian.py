@@ -50,7 +50,7 @@ def energy(
         smooth: s, in units of P per squared pixel.
 
     Raises:
-        ValueError: if the two do not lie on one grid.
+        ValueError: if the two do not lie on one grid or are not floating point.
 
     Source: named as next in Javanmardi et al., "Unsupervised Total Variation Loss …", Sec. 6,
     without a formula; the eigenvalues are those of vesselness filters. Borders repeat the last

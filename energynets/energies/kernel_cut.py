@@ -11,6 +11,7 @@ Planes = Float[Array, "h w k"]
 Scalar = float | Float[Array, ""]
 
 
+@bilateral.positive_widths
 @jax.jit
 def energy(
     image: Float[Array, "h w c"],
@@ -47,6 +48,7 @@ def energy(
     return dense_crf.of_affinity(crf, probabilities) + gamma * parted
 
 
+@bilateral.positive_widths
 @jax.jit
 def per_pixel(
     image: Float[Array, "h w c"],

@@ -43,6 +43,7 @@ def _of_affinity_jvp(primals, tangents):
     return value, (slope * tangents[1]).sum()
 
 
+@bilateral.positive_widths
 @jax.jit
 def energy(
     image: Float[Array, "h w c"],
@@ -69,7 +70,8 @@ def energy(
     Image, widths and `present` are constants: derivatives with respect to them are 0.
 
     Raises:
-        ValueError: if image and probabilities do not lie on one grid.
+        ValueError: if image and probabilities do not lie on one grid or are not floating point, or
+            a width is not above 0.
 
     Source: Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation", Eq. 5, and
     for the derivative, S_kᵀWS_k d/(dᵀS_k)² - 2WS_k/(dᵀS_k), Eq. 12.

@@ -10,12 +10,16 @@ Scalar = float | Float[Array, ""]
 
 
 def check_grid(image: Array, probabilities: Array) -> None:
-    """Raises ValueError unless image H×W×C and probabilities H×W×K lie on one grid."""
+    """Raises ValueError unless image H×W×C and probabilities H×W×K lie on one grid, and are
+    floating point: levels of 255 are no colours in [0, 1], and their differences wrap around."""
     if image.ndim != 3 or probabilities.ndim != 3 or image.shape[:2] != probabilities.shape[:2]:
         raise ValueError(
             f"image H×W×C and probabilities H×W×K must agree, got {image.shape} and "
             f"{probabilities.shape}"
         )
+    for name, of in (("image", image), ("probabilities", probabilities)):
+        if not jnp.issubdtype(of.dtype, jnp.floating):
+            raise ValueError(f"{name} must be floating point, got {of.dtype}")
 
 
 @jax.jit
@@ -40,7 +44,7 @@ def energy(
         floor: added to every weight.
 
     Raises:
-        ValueError: if the two do not lie on one grid.
+        ValueError: if the two do not lie on one grid or are not floating point.
 
     Source: Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation", Eq. 4 with
     sparse W. The derivative is W1 - 2 W S_k; Eq. 11 leaves out W1, the same for all labels.

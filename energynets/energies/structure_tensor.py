@@ -37,7 +37,7 @@ def energy(
         smooth: s, in units of P² per squared pixel.
 
     Raises:
-        ValueError: if the two do not lie on one grid.
+        ValueError: if the two do not lie on one grid or are not floating point.
 
     Source: named as next in Javanmardi et al., "Unsupervised Total Variation Loss …", Sec. 6,
     without a formula. Central differences; borders repeat the last pixel.

@@ -24,7 +24,7 @@ def energy(image: Float[Array, "h w c"], probabilities: Float[Array, "h w k"]) -
     The derivative is the paper's subgradient, Σ sign(∇P) times the kernel, with sign(0) = 0.
 
     Raises:
-        ValueError: if the two do not lie on one grid.
+        ValueError: if the two do not lie on one grid or are not floating point.
 
     Source: Javanmardi et al., "Unsupervised Total Variation Loss for Semi-supervised Deep Learning
     of Semantic Segmentation", Eq. 7, 8, 11, 14.

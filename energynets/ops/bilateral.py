@@ -19,7 +19,8 @@ distinct colours the picture has, hardly on its size; `benchmarks/filtering.py` 
 
 import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 Sigma = float | Float[Array, ""] | Float[Array, " n"]
+_Function = TypeVar("_Function", bound=Callable)
 
 # Relative to the kernel's 1: keeps landmarks that coincide, as in a flat picture, independent.
 _RIDGE = 1e-3
@@ -51,6 +53,23 @@ class Affinity(NamedTuple):
     landmarks: Float[Array, "t m d"]
     # (K(Z, Z) + ε)⁻¹; 1×0×0 where each pixel is its own landmark, so that nothing is interpolated
     inverse: Float[Array, "t m m"]
+
+
+def positive_widths(function: _Function) -> _Function:
+    """`function`, with a ValueError for keywords of the name sigma that are not above 0.
+
+    Looked at where they are plain numbers or NumPy arrays; traced ones cannot be.
+    """
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **keywords: Any) -> Any:
+        for name, value in keywords.items():
+            plain = isinstance(value, int | float | np.ndarray | np.generic)
+            if "sigma" in name and plain and not (np.asarray(value) > 0).all():
+                raise ValueError(f"{name} must be above 0, got {value}")
+        return function(*arguments, **keywords)
+
+    return checked  # pyright: ignore[reportReturnType]
 
 
 _product = functools.partial(jnp.matmul, precision="highest")
@@ -140,6 +159,7 @@ def _inverse(matrices: Array) -> Array:
     return jax.lax.fori_loop(0, matrices.shape[-1], step, matrices)
 
 
+@positive_widths
 @functools.partial(jax.jit, static_argnames=("splits", "landmarks"))
 def affinity(
     image: Float[Array, "h w c"],
@@ -163,7 +183,8 @@ def affinity(
     Image and widths are constants: derivatives with respect to them are 0.
 
     Raises:
-        ValueError: if the image is not H×W×C or has no pixel.
+        ValueError: if the image is not H×W×C, has no pixel or is not floating point, or a width is
+            not above 0.
     """
     if image.ndim != 3 or 0 in image.shape[:2]:
         raise ValueError(f"image must be H×W×C with at least one pixel, got {image.shape}")
@@ -247,6 +268,7 @@ def apply(affinity: Affinity, values: Float[Array, "h w k"]) -> Float[Array, "h 
     return (filtered.reshape(-1, planes)[place] + own[:, None] * flat).reshape(values.shape)
 
 
+@positive_widths
 @jax.jit
 def exact(
     image: Float[Array, "h w c"],

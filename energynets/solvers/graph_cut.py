@@ -4,33 +4,12 @@ NumPy in and out, one picture, no derivative: masks that a network is trained on
 `expand` needs PyMaxflow and `grab_cut` OpenCV, both optional.
 """
 
-import importlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import numpy as np
+from scipy import ndimage
 
 from energynets.errors import BadInputError
-
-
-class Labelling(NamedTuple):
-    """labels: H×W int, energy: E of them, sweeps: rounds over all labels, converged: the last
-    round changed nothing."""
-
-    labels: np.ndarray
-    energy: float
-    sweeps: int
-    converged: bool
-
-
-def needed(module: str, package: str, purpose: str) -> Any:
-    """An optional module; BadInputError says what to install where it is missing."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise BadInputError(
-            f"{purpose} needs {package}, which is not installed: pip install {package}"
-        ) from error
+from energynets.solvers import alpha_expansion
+from energynets.solvers.alpha_expansion import Labelling, needed
 
 
 def contrast(image: np.ndarray, *, beta: float | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -55,34 +34,6 @@ def energy(
     cut = (weights[0] * (np.diff(labels, axis=0) != 0)).sum()
     cut += (weights[1] * (np.diff(labels, axis=1) != 0)).sum()
     return float(chosen + smoothness * cut)
-
-
-def _expanded(maxflow, labels, label, unary, weights, smoothness) -> np.ndarray:
-    """The best labelling in which each pixel keeps its label or takes `label`."""
-    graph = maxflow.Graph[float]()
-    nodes = graph.add_grid_nodes(labels.shape)
-    keep = np.take_along_axis(unary, labels[..., None], -1)[..., 0].astype(float)
-    take = unary[..., label].astype(float)
-    for axis, weight in enumerate(weights):
-        first = (slice(None, -1), slice(None))[:: 1 if axis == 0 else -1]
-        second = (slice(1, None), slice(None))[:: 1 if axis == 0 else -1]
-        # A pair (p, q) costs a if both keep, b if p keeps and q takes, c if p takes and q keeps,
-        # 0 if both take. That is a [p keeps] + (c - a) [p takes, q keeps ...]: written as
-        # c [q keeps] + (a - c) [p keeps] + (b + c - a) [p keeps, q takes], whose last factor is
-        # not negative since Potts' cost is a metric.
-        cost = smoothness * weight
-        a = cost * (labels[first] != labels[second])
-        b, c = cost * (labels[first] != label), cost * (labels[second] != label)
-        keep[second] += c
-        keep[first] += a - c
-        edges = np.stack([nodes[first].ravel(), nodes[second].ravel()])
-        for p, q, capacity in zip(*edges, (b + c - a).ravel(), strict=True):
-            graph.add_edge(p, q, max(capacity, 0.0), 0.0)
-    # Source's side keeps: its nodes pay the edge to the sink, the others that from the source.
-    floor = np.minimum(keep, take)
-    graph.add_grid_tedges(nodes, take - floor, keep - floor)
-    graph.maxflow()
-    return np.where(graph.get_grid_segments(nodes), label, labels)
 
 
 def expand(
@@ -122,42 +73,16 @@ def expand(
         )
     if smoothness < 0 or any((np.asarray(weight) < 0).any() for weight in weights):
         raise BadInputError("smoothness and weights must not be negative")
-    maxflow = needed("maxflow", "PyMaxflow", "graph cut")
-
-    def expanded(labels: np.ndarray, label: int) -> np.ndarray:
-        return _expanded(maxflow, labels, label, unary, weights, smoothness)
-
-    def measured(labels: np.ndarray) -> float:
-        return energy(labels, unary, weights, smoothness)
-
-    return sweep_labels(unary, expanded, measured, sweeps)
-
-
-def sweep_labels(
-    unary: np.ndarray,
-    expanded: Callable[[np.ndarray, int], np.ndarray],
-    measured: Callable[[np.ndarray], float],
-    sweeps: int,
-) -> Labelling:
-    """Alpha expansion on any graph, from the labels of least unary cost, ...×K.
-
-    Args:
-        expanded: the best labelling in which each node keeps its label or takes the one given.
-        measured: the energy of a labelling; only what lowers it is kept.
-        sweeps: rounds over the labels at most; converged where one lowers it no more.
-    """
-    labels = unary.argmin(-1)
-    best = measured(labels)
-    for sweep in range(1, sweeps + 1):
-        before = best
-        for label in range(unary.shape[-1]):
-            trial = expanded(labels, label)
-            value = measured(trial)
-            if value < best:
-                labels, best = trial, value
-        if best >= before - 1e-9 * max(1.0, abs(before)):
-            return Labelling(labels, best, sweep, True)
-    return Labelling(labels, best, sweeps, False)
+    pixels = np.arange(height * width).reshape(height, width)
+    down = np.stack([pixels[:-1], pixels[1:]], -1).reshape(-1, 2)
+    right = np.stack([pixels[:, :-1], pixels[:, 1:]], -1).reshape(-1, 2)
+    found = alpha_expansion.expand(
+        unary.reshape(height * width, -1),
+        np.concatenate([down, right]),
+        smoothness * np.concatenate([np.ravel(weight) for weight in weights]),
+        sweeps=sweeps,
+    )
+    return found._replace(labels=found.labels.reshape(height, width))
 
 
 def scribble_proposal(
@@ -198,31 +123,53 @@ def scribble_proposal(
 
 
 def grab_cut(image: np.ndarray, seeds: np.ndarray, *, rounds: int = 5) -> np.ndarray:
-    """OpenCV's GrabCut of two labels from seeds, H×W of 0 and 1.
+    """OpenCV's GrabCut from seeds: H×W labels.
+
+    It parts two labels. Of more, each is cut from all the others; a pixel that several claim, or
+    none, has the label of its nearest seed, among those that claim it. Labels without seeds are
+    given to no pixel.
 
     Args:
-        image: H×W×3 in [0, 1].
-        seeds: H×W×2 planes in {0, 1}: background, foreground; some of each.
+        image: H×W×3 in [0, 1], floating point.
+        seeds: H×W×K planes in {0, 1}, of two labels or more.
         rounds: of fitting colour models and cutting.
 
     Raises:
         BadInputError: if OpenCV is missing, or an argument is not as above.
 
-    Source: Rother, Kolmogorov, Blake, "GrabCut".
+    Source: Rother, Kolmogorov, Blake, "GrabCut", for two labels.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or seeds.shape != (*image.shape[:2], 2):
+    if image.ndim != 3 or image.shape[2] != 3 or seeds.shape[:-1] != image.shape[:2]:
         raise BadInputError(
-            f"image must be H×W×3 and seeds H×W×2, got {image.shape} and {seeds.shape}"
+            f"image must be H×W×3 and seeds H×W×K, got {image.shape} and {seeds.shape}"
         )
-    if not (seeds > 0).any((0, 1)).all():
-        raise BadInputError("seeds must have some pixels of background and some of foreground")
+    refuse_integers(image)
+    drawn = seeds > 0
+    seeded = np.flatnonzero(drawn.any((0, 1)))
+    if len(seeded) < 2:
+        raise BadInputError(f"seeds must have some pixels of two labels, got {len(seeded)}")
     cv2 = needed("cv2", "opencv-python-headless", "GrabCut")
-    mask = np.full(image.shape[:2], cv2.GC_PR_BGD, np.uint8)
-    mask[seeds[..., 0] > 0] = cv2.GC_BGD
-    mask[seeds[..., 1] > 0] = cv2.GC_FGD
-    # Where no seed is, colours alone decide; without "probable foreground" nothing would be.
-    mask[mask == cv2.GC_PR_BGD] = cv2.GC_PR_FGD
     levels = np.ascontiguousarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8))
-    models = np.zeros((2, 1, 65))
-    cv2.grabCut(levels, mask, None, models[0], models[1], rounds, cv2.GC_INIT_WITH_MASK)
-    return np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(int)
+
+    def claimed(label: int) -> np.ndarray:
+        # Where no seed is, colours alone decide; without "probable foreground" nothing would be.
+        mask = np.full(image.shape[:2], cv2.GC_PR_FGD, np.uint8)
+        mask[drawn.any(-1)] = cv2.GC_BGD
+        mask[drawn[..., label]] = cv2.GC_FGD
+        models = np.zeros((2, 1, 65))
+        cv2.grabCut(levels, mask, None, models[0], models[1], rounds, cv2.GC_INIT_WITH_MASK)
+        return np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD))
+
+    if len(seeded) == 2:
+        return np.where(claimed(int(seeded[1])), seeded[1], seeded[0])
+    far = np.full((*drawn.shape[:2], len(seeded)), float(sum(drawn.shape)))  # more than any way
+    for place, label in enumerate(seeded.tolist()):
+        way = np.asarray(ndimage.distance_transform_edt(~drawn[..., label]))
+        far[..., place] = np.where(claimed(label), way, far[..., place] + way)
+    return seeded[far.argmin(-1)]
+
+
+def refuse_integers(image: np.ndarray) -> None:
+    """Raises BadInputError unless the image is floating point: levels of 255 are not in [0, 1]."""
+    if not np.issubdtype(np.asarray(image).dtype, np.floating):
+        raise BadInputError(f"image must be floating point in [0, 1], got {image.dtype}")

@@ -52,6 +52,7 @@ def potts(labels: int, *, appearance: float = 4.0, smoothness: float = 3.0) -> P
     return Parameters(appearance * one, smoothness * one, 1 - jnp.eye(labels))
 
 
+@bilateral.positive_widths
 @functools.partial(jax.jit, static_argnames=("radius", "splits", "landmarks"))
 def field(
     image: Float[Array, "h w c"],
@@ -136,13 +137,18 @@ def solve(
     kernels are not positive; then `converged` is False and `value` still lies on the simplex.
 
     Raises:
-        ValueError: if scores and parameters differ in their number of labels.
+        ValueError: if scores are not of the field's picture, or scores and parameters differ in
+            their number of labels.
 
     Source: Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge
     Potentials"; unrolled as a layer by Zheng et al., "Conditional Random Fields as Recurrent
     Neural Networks".
     """
-    labels = scores.shape[-1]
+    labels, grid = scores.shape[-1], field.appearance_scale.shape[:2]
+    if scores.shape[:2] != grid:
+        raise ValueError(
+            f"scores must be {grid[0]}×{grid[1]}×K like the field's picture, got {scores.shape}"
+        )
     if parameters.compatibility.shape != (labels, labels):
         raise ValueError(
             f"compatibility must be {labels}×{labels} for scores of {labels} labels, got "

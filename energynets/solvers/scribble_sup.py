@@ -1,24 +1,42 @@
-"""ScribbleSup's proposals on superpixels: what a network is trained on in the next round.
+"""ScribbleSup: labels for all pixels from scribbles and a network, and a network from those.
 
-NumPy in and out, one picture, no derivative. The cut needs PyMaxflow, an extra. The alternation:
+NumPy in and out, no derivative. The cut needs PyMaxflow, an extra, and `superpixels` scikit-image.
 
-    segments = skimage.segmentation.felzenszwalb(image, scale=50, min_size=20)  # or any other
-    labels = scribble_sup.propose(image, segments, uniform, seeds).labels       # first round
-    # train a network by cross entropy on `labels`, predict `probabilities`, and propose again:
-    labels = scribble_sup.propose(image, segments, probabilities, seeds).labels
+    for labels in scribble_sup.alternate(images, seeds, fit, rounds=3):
+        ...  # of each picture; fit(labels) trains a network and returns its probabilities
 
 Source: Lin et al., "ScribbleSup: Scribble-Supervised Convolutional Networks for Semantic
 Segmentation", Sec. 3.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from energynets.errors import BadInputError
-from energynets.solvers.graph_cut import Labelling, needed, sweep_labels
+from energynets.solvers import alpha_expansion
+from energynets.solvers.alpha_expansion import Labelling, needed
+from energynets.solvers.graph_cut import refuse_integers
 
 _COLOURS, _SLOPES = 25, 10  # bins of a channel's and of a direction's histogram
+
+
+def superpixels(image: np.ndarray, *, scale: float = 50.0, least: int = 20) -> np.ndarray:
+    """Felzenszwalb and Huttenlocher's segments of a picture, as the paper takes them; H×W.
+
+    Args:
+        image: H×W×3 in [0, 1], floating point.
+        scale: larger ones make larger segments; of scikit-image's, whose smoothing is 0.8 pixels.
+        least: pixels of the smallest segment.
+
+    Raises:
+        BadInputError: if scikit-image is missing or the image is not as above.
+    """
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise BadInputError(f"image must be H×W×3, got {image.shape}")
+    refuse_integers(image)
+    segmentation = needed("skimage.segmentation", "scikit-image", "superpixels")
+    return segmentation.felzenszwalb(image, scale=scale, sigma=0.8, min_size=least)
 
 
 def neighbours(segments: np.ndarray) -> np.ndarray:
@@ -38,10 +56,10 @@ def histograms(image: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.
 
     Colours: 25 bins over [0, 1] for each channel. Slopes: 10 bins over [-1, 1] for the differences
     of brightness downwards and to the right, 0 at the last row and column. Each channel's and each
-    direction's shares sum to 1.
+    direction's shares sum to 1; a number that no segment has, to 0.
     """
     count = segments.max() + 1
-    sizes = np.bincount(segments.ravel(), minlength=count)[:, None]
+    sizes = np.maximum(np.bincount(segments.ravel(), minlength=count), 1)[:, None]
     grey = image.mean(-1)
     slopes = [np.diff(grey, axis=axis, append=np.take(grey, [-1], axis)) for axis in (0, 1)]
 
@@ -75,54 +93,6 @@ def similarity(
     return np.exp(-far)
 
 
-def energy(labels: np.ndarray, unary: np.ndarray, edges: np.ndarray, weights: np.ndarray) -> float:
-    """Σ_i U_i(y_i) + Σ_ij w_ij [y_i ≠ y_j], over nodes and edges of any graph."""
-    chosen = unary[np.arange(len(labels)), labels].sum()
-    return float(chosen + weights[labels[edges[:, 0]] != labels[edges[:, 1]]].sum())
-
-
-def _expanded(maxflow: Any, labels, label, unary, edges, weights) -> np.ndarray:
-    """The best labelling in which each node keeps its label or takes `label`."""
-    graph = maxflow.Graph[float]()
-    nodes = graph.add_nodes(len(labels))
-    keep = unary[np.arange(len(labels)), labels].astype(float)
-    take = unary[:, label].astype(float)
-    for (p, q), weight in zip(edges, weights, strict=True):
-        # As in `graph_cut`: both keep, only q takes, only p takes; that both take costs nothing.
-        a = weight * (labels[p] != labels[q])
-        b, c = weight * (labels[p] != label), weight * (labels[q] != label)
-        keep[q] += c
-        keep[p] += a - c
-        graph.add_edge(nodes[p], nodes[q], max(b + c - a, 0.0), 0.0)
-    floor = np.minimum(keep, take)
-    for node, (to_source, to_sink) in enumerate(zip(take - floor, keep - floor, strict=True)):
-        graph.add_tedge(nodes[node], to_source, to_sink)
-    graph.maxflow()
-    takes = np.array([graph.get_segment(node) for node in nodes], bool)
-    return np.where(takes, label, labels)
-
-
-def expand(
-    unary: np.ndarray, edges: np.ndarray, weights: np.ndarray, *, sweeps: int = 5
-) -> Labelling:
-    """Alpha expansion on any graph: labels y that nearly minimise `energy`; two labels exactly.
-
-    Args:
-        unary: S×K costs, finite; edges: E×2 nodes; weights: E, not negative.
-
-    Raises:
-        BadInputError: if PyMaxflow is missing.
-    """
-    maxflow = needed("maxflow", "PyMaxflow", "graph cut")
-
-    def expanded(labels: np.ndarray, label: int) -> np.ndarray:
-        return _expanded(maxflow, labels, label, unary, edges, weights)
-
-    return sweep_labels(
-        unary, expanded, lambda labels: energy(labels, unary, edges, weights), sweeps
-    )
-
-
 def propose(
     image: np.ndarray,
     segments: np.ndarray,
@@ -143,8 +113,8 @@ def propose(
     smoothness · `similarity`.
 
     Args:
-        image: H×W×C in [0, 1].
-        segments: H×W superpixels, numbered from 0 without gaps.
+        image: H×W×C in [0, 1], floating point.
+        segments: H×W superpixels: numbers from 0 on, of which some may be missing.
         probabilities: H×W×K; uniform ones for the first round.
         seeds: H×W×K planes in {0, 1}; some seed.
 
@@ -152,7 +122,10 @@ def propose(
         labels: H×W.
 
     Raises:
-        BadInputError: if PyMaxflow is missing, shapes differ, or there is no seed.
+        BadInputError: if PyMaxflow is missing, an argument is not as above, or there is no seed.
+
+    Source: Lin et al., "ScribbleSup", Eq. 2 to 4; the paper sums the network's logarithms over a
+    superpixel's pixels.
     """
     shape = segments.shape
     if (
@@ -162,6 +135,11 @@ def propose(
         raise BadInputError(
             "image H×W×C, segments H×W, probabilities and seeds H×W×K must agree, got "
             f"{image.shape}, {shape}, {probabilities.shape} and {seeds.shape}"
+        )
+    refuse_integers(image)
+    if segments.dtype.kind not in "iu" or segments.min() < 0:
+        raise BadInputError(
+            f"segments must be integers from 0 on, got {segments.dtype} from {segments.min()} on"
         )
     if not (seeds > 0).any():
         raise BadInputError("seeds must have some pixel of some label, got none")
@@ -185,5 +163,43 @@ def propose(
     known = strokes.any(-1)
     own = np.eye(classes, dtype=bool)[strokes.argmax(-1)]
     unary[known] = np.where(own[known], 0.0, forbidden)
-    found = expand(unary, edges, weights, sweeps=sweeps)
+    found = alpha_expansion.expand(unary, edges, weights, sweeps=sweeps)
     return found._replace(labels=found.labels[segments])
+
+
+def alternate(
+    images: Sequence[np.ndarray],
+    seeds: Sequence[np.ndarray],
+    fit: Callable[[list[np.ndarray]], Sequence[np.ndarray]],
+    *,
+    rounds: int = 3,
+    smoothness: float = 1.0,
+    segment: Callable[[np.ndarray], np.ndarray] = superpixels,
+) -> Iterator[list[np.ndarray]]:
+    """ScribbleSup: proposes labels of all pictures, has a network trained on them, and again.
+
+    Gives the labels of every round, H×W for each picture: of the first from the seeds alone, of
+    the others from the network that `fit` trained on those before. `fit` is called when the next
+    round is asked for, so that after the last it is the caller who trains on what came.
+
+    Args:
+        images, seeds: as in `propose`, one for each picture, at any sizes.
+        fit: trains, from where it likes, by cross entropy on one label map for each picture, and
+            returns probabilities, H×W×K for each picture.
+        rounds: of proposing; the paper makes three.
+        smoothness: as in `propose`.
+        segment: image to superpixels, H×W.
+
+    Raises:
+        BadInputError: as `propose` and `superpixels`.
+    """
+    segments = [segment(image) for image in images]
+    probabilities: Sequence[np.ndarray] = [np.full(s.shape, 1 / s.shape[-1]) for s in seeds]
+    for round_ in range(rounds):
+        labels = [
+            propose(*of, smoothness=smoothness).labels
+            for of in zip(images, segments, probabilities, seeds, strict=True)
+        ]
+        yield labels
+        if round_ + 1 < rounds:
+            probabilities = fit(labels)

@@ -68,3 +68,11 @@ def test_it_is_finite_on_special_pictures(image):
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="must agree"):
         potts.energy(picture(), soft((4, 6)))
+
+
+def test_integers_are_refused():
+    """Differences of bytes would wrap around."""
+    with pytest.raises(ValueError, match="image must be floating point, got uint8"):
+        potts.energy((255 * picture()).astype(np.uint8), soft())
+    with pytest.raises(ValueError, match="probabilities must be floating point, got int"):
+        potts.energy(picture(), certain().astype(int))

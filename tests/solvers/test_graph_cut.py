@@ -89,6 +89,19 @@ def test_grab_cut_separates_two_colours_from_two_seeds():
     assert (graph_cut.grab_cut(image, seeds) == expected).mean() > 0.99
 
 
+def test_grab_cut_cuts_each_of_three_labels_from_the_others():
+    pytest.importorskip("cv2")
+    image = np.random.default_rng(3).random((24, 36, 3)) * 0.1
+    image[6:18, 4:14, 0] += 0.8
+    image[6:18, 22:32, 1] += 0.8
+    expected = np.where(image[..., 0] > 0.5, 3, np.where(image[..., 1] > 0.5, 1, 0))
+    seeds = np.zeros((24, 36, 4))  # of label 2 there is none
+    seeds[1:3, :, 0] = seeds[11:13, 6:12, 3] = seeds[11:13, 24:30, 1] = 1
+    found = graph_cut.grab_cut(image, seeds)
+    assert (found == expected).mean() > 0.97
+    assert (found[seeds.any(-1)] == seeds.argmax(-1)[seeds.any(-1)]).all()
+
+
 @pytest.mark.parametrize(("module", "package"), [("maxflow", "PyMaxflow"), ("cv2", "opencv")])
 def test_a_missing_package_is_told_in_one_line(monkeypatch, module, package):
     monkeypatch.setitem(sys.modules, module, None)
@@ -112,7 +125,9 @@ def test_bad_input_is_told_in_one_line():
         graph_cut.expand(unary, weights, smoothness=-1.0)
     with pytest.raises(BadInputError, match="must agree"):
         graph_cut.scribble_proposal(IMAGE, unary, unary[:2])
-    with pytest.raises(BadInputError, match="H×W×2"):
+    with pytest.raises(BadInputError, match="seeds H×W×K"):
         graph_cut.grab_cut(IMAGE, unary[:2])
-    with pytest.raises(BadInputError, match="some of foreground"):
+    with pytest.raises(BadInputError, match="some pixels of two labels, got 0"):
         graph_cut.grab_cut(IMAGE, np.zeros((3, 4, 2)))
+    with pytest.raises(BadInputError, match=r"floating point in \[0, 1\], got uint8"):
+        graph_cut.grab_cut((255 * IMAGE).astype(np.uint8), np.ones((3, 4, 2)))

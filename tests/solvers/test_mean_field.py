@@ -150,8 +150,10 @@ def test_batches_are_solved_as_single_pictures_are():
         np.testing.assert_allclose(value, solve(image, score), atol=1e-5)
 
 
-def test_other_numbers_of_labels_are_refused():
+def test_other_shapes_and_numbers_of_labels_are_refused():
     field = mean_field.field(IMAGE, **WIDTHS, **NARROW)
+    with pytest.raises(ValueError, match="like the field's picture"):
+        mean_field.solve(field, SCORES.swapaxes(0, 1), mean_field.potts(3))
     with pytest.raises(ValueError, match="3×3"):
         mean_field.solve(field, SCORES, mean_field.potts(2))
     with pytest.raises(ValueError, match="must agree"):
