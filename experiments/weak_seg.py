@@ -6,12 +6,20 @@
 
 Variants name the loss: "crf" (the default), "cut", "kernel_cut", "cross_entropy" (partial, alone),
 "proposals" (the dense CRF by ADM), "layer" (cross entropy below mean field that is trained with the
-network, CRF as RNN), "full" (all masks); "smoke" runs for seconds. With
-`config.report.runs=runs/weak` the report also sets all runs of that folder beside one another.
+network, CRF as RNN), "scribble_sup" (full masks proposed from scribbles on superpixels, and from
+the second round on from the network of the round before), "sec" (image tags alone, by "Seed, Expand
+and Constrain"), "full" (all masks); "smoke" runs for seconds. With `config.report.runs=runs/weak`
+the report also sets all runs of that folder beside one another. Rounds of ScribbleSup are runs:
 
-Source: Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation".
+    --config=experiments/weak_seg.py:scribble_sup --workdir=runs/weak/round1
+    --config=experiments/weak_seg.py:scribble_sup --workdir=runs/weak/round2 \
+        --config.labels.round=2 --config.start_from=runs/weak/round1/checkpoints/1500
+
+Sources: Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation"; Lin et al.,
+"ScribbleSup"; Kolesnikov and Lampert, "Seed, Expand and Constrain".
 """
 
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -24,32 +32,34 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from energynets import pretrained
-from energynets.data import opening, order, weak_labels
+from energynets.data import images, opening, order, seeds, weak_labels
 from energynets.data.grouped import Grouped
-from energynets.data.source import Source
+from energynets.data.proposed import Proposed
+from energynets.data.source import Picture, Source
 from energynets.data.weak_labels import Example
 from energynets.energies import dense_crf, image_tags, normalized_cut, partial_cross_entropy
 from energynets.errors import BadInputError
 from energynets.metrics import segmentation
 from energynets.networks import segmentation as networks
 from energynets.ops import bilateral
-from energynets.solvers import mean_field
-from energynets.training import comparison, figures, gathering, loop
+from energynets.solvers import mean_field, scribble_sup
+from energynets.training import comparison, figures, gathering, loop, segmentations
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Variables
 from energynets.training.main import run
 from energynets.training.ranges import refuse_late, refuse_outside
-from energynets.training.report import Report
+from energynets.training.report import Report, Table
 from energynets.training.sources import REPORTED, open_all
 
 LIMITS = {
     (0, 1): ("data.crop", "labels.length", "labels.masks"),
     (0, inf): (
         *("loss.crf", "loss.cut", "loss.kernel_cut", "loss.gamma", "loss.from_step"),
+        *("loss.expansion", "loss.boundary", "labels.smoothness"),
         *("data.validation_count", "report.pictures", "report.appearance", "report.smoothness"),
         "network.crf_rounds",
     ),
     (1e-6, inf): ("loss.sigma_position", "loss.sigma_colour"),
-    (1, inf): ("data.size", "loss.leaves", "loss.landmarks", "loss.rounds"),
+    (1, inf): ("data.size", "loss.leaves", "loss.landmarks", "loss.rounds", "labels.round"),
 }
 LOSSES = {
     "crf": {"crf": 1.0},
@@ -58,8 +68,12 @@ LOSSES = {
     "cross_entropy": {},
     "proposals": {"crf": 1.0, "crf_by": "proposals"},
     "layer": {},
+    "scribble_sup": {},
+    "sec": {"expansion": 1.0, "boundary": 1.0, "from_step": 0},
     "full": {},
 }
+KINDS = {"scribble_sup": "proposals", "sec": "tags"}  # of labels, where they are not scribbles
+ENERGIES = ("crf", "cut", "kernel_cut", "boundary")  # of the prediction, from loss.from_step on
 
 
 def get_config(variant: str = "crf") -> Config:
@@ -77,7 +91,11 @@ def get_config(variant: str = "crf") -> Config:
     )
     config.labels = ConfigDict(
         {
-            "kind": "scribbles",  # or tags (which labels a picture shows), or none
+            # scribbles; tags (which labels a picture shows); none; or proposals (ScribbleSup's full
+            # masks, from scribbles)
+            "kind": KINDS.get(variant, "scribbles"),
+            "round": 1,  # of proposals: in the first by scribbles alone, then by start_from as well
+            "smoothness": 1.0,  # of proposals
             "length": 1.0,  # share of each stroke that is left; 0: a click
             "masks": float(variant == "full"),  # share of the pictures that have full masks instead
         }
@@ -88,6 +106,8 @@ def get_config(variant: str = "crf") -> Config:
             "cut": 0.0,  # of normalized cut
             "kernel_cut": 0.0,  # of dense CRF + gamma · normalized cut
             "gamma": 0.3,
+            "expansion": 0.0,  # of SEC's loss of tags, beside the labels, from the first step on
+            "boundary": 0.0,  # of SEC's agreement with mean field, set as for post-processing
             "sigma_position": 0.25,  # in sides of the picture: 80 pixels of 320
             "sigma_colour": 13 / 255,
             # Of the filter, as `splits` in `ops.bilateral`: coarser than its (8, 8) of 64, which
@@ -96,7 +116,7 @@ def get_config(variant: str = "crf") -> Config:
             "landmarks": 32,
             "from_step": 500,  # the first phase, cross entropy alone, ends here
             "crf_by": "descent",  # or proposals: ADM, cross entropy on mean-field proposals
-            "rounds": 5,  # of mean field, in a proposal
+            "rounds": 5,  # of mean field, in ADM's proposals and in the boundary loss
         }
     )
     config.loss.update(LOSSES.get(variant, {"kernel_cut": 1.0}))
@@ -130,16 +150,20 @@ def method(config: Config) -> str:
     crf = "CRF by ADM" if loss.crf_by == "proposals" else "CRF"
     kernel_cut = f"kernel cut of γ {loss.gamma:g}"
     names = {"cut": "normalized cut", "crf": crf, "kernel_cut": kernel_cut}
+    names |= {"expansion": "expansion", "boundary": "boundary"}
     parts = [f"{loss[key]:g} {name}" for key, name in names.items() if loss[key]]
-    rounds = config.network.crf_rounds
-    layer = f" below {rounds} rounds of mean field" if rounds else ""
-    return " + ".join(["cross entropy" + layer, *parts])
+    rounds, labels = config.network.crf_rounds, config.labels
+    on = f" below {rounds} rounds of mean field" if rounds else ""
+    if labels.kind == "proposals" and labels.masks < 1:
+        on += f" on ScribbleSup's proposals, round {labels.round}"
+    return " + ".join(["cross entropy" + on, *parts])
 
 
 def labelling(config: Config) -> str:
     """What is known of the training pictures, in words."""
     labels = config.labels
-    rest = {"scribbles": f"scribbles × {labels.length:g}", "tags": "tags", "none": "no labels"}
+    scribbles = f"scribbles × {labels.length:g}"
+    rest = {"scribbles": scribbles, "proposals": scribbles, "tags": "tags", "none": "no labels"}
     if labels.masks == 1:
         return "masks"
     return (f"masks of {labels.masks:.0%}, " if labels.masks else "") + rest[labels.kind]
@@ -150,7 +174,8 @@ def length(config: Config) -> str:
     labels = config.labels
     if labels.masks == 1:
         return "masks"
-    return f"{labels.length:g}" if labels.kind == "scribbles" and not labels.masks else ""
+    drawn = labels.kind in ("scribbles", "proposals")
+    return f"{labels.length:g}" if drawn and not labels.masks else ""
 
 
 def refuse(config: Config) -> None:
@@ -158,14 +183,28 @@ def refuse(config: Config) -> None:
     refuse_outside(config, LIMITS)
     labels, loss = config.labels, config.loss
     for key, value, known in (
-        ("labels.kind", labels.kind, ("scribbles", "tags", "none")),
+        ("labels.kind", labels.kind, ("scribbles", "tags", "none", "proposals")),
         ("loss.crf_by", loss.crf_by, ("descent", "proposals")),
     ):
         if value not in known:
             raise BadInputError(f"config.{key}: wanted {' or '.join(known)}, got {value!r}")
-    if loss.crf_by == "proposals" and (not loss.crf or loss.cut or loss.kernel_cut):
+    others = (loss[key] for key in ENERGIES if key != "crf")
+    if loss.crf_by == "proposals" and (not loss.crf or any(others)):
         raise BadInputError("config.loss.crf_by: wanted a weight for crf alone with proposals")
-    refuse_late(config, ("crf", "cut", "kernel_cut"))
+    if labels.kind == "tags" and labels.masks < 1 and not loss.expansion:
+        raise BadInputError("config.loss.expansion: wanted a weight with tags, as in variant sec")
+    if labels.kind == "none" and loss.expansion:
+        raise BadInputError("config.loss.expansion: wanted tags, scribbles or masks, got none")
+    if labels.kind == "proposals":
+        scribble_sup.refuse_missing()
+        if labels.round > 1 and (
+            not config.start_from or config.start_from.endswith(".safetensors")
+        ):
+            raise BadInputError(
+                "config.start_from: wanted a checkpoint of the round before with "
+                f"labels.round={labels.round}, got {config.start_from!r}"
+            )
+    refuse_late(config, ENERGIES)
     if config.network.kind == "hierarchy":
         raise BadInputError("config.network.kind: wanted a network of one stage, got 'hierarchy'")
 
@@ -173,7 +212,7 @@ def refuse(config: Config) -> None:
 def collapsed(config: Config, step: float, scores: Any) -> list[str]:
     """A sentence if the network gives whole pictures one label after so many steps."""
     acting = step > config.loss.from_step
-    told = {f"config.loss.{k}": acting * config.loss[k] for k in ("crf", "cut", "kernel_cut")}
+    told = {f"config.loss.{key}": acting * config.loss[key] for key in ENERGIES}
     return segmentation.collapse_told(scores["collapsed"], told)
 
 
@@ -216,6 +255,23 @@ def energies(loss: Config, example: Example, probabilities: Array) -> dict[str, 
     return {"crf": dense_crf.share_of_affinity(of, probabilities), "cut": cut}
 
 
+def post_processing(config: Config, classes: int) -> mean_field.Parameters:
+    """The weights of mean field where they are not trained."""
+    wanted = config.report
+    return mean_field.potts(classes, appearance=wanted.appearance, smoothness=wanted.smoothness)
+
+
+def boundary(config: Config, image: Array, probabilities: Array) -> Float[Array, ""]:
+    """SEC's third loss: how far the network is from what mean field makes of it."""
+    found = mean_field.solve(
+        field(config.loss, image),
+        jnp.log(jnp.maximum(probabilities, 1e-7)),
+        post_processing(config, probabilities.shape[-1]),
+        steps=config.loss.rounds,
+    )
+    return image_tags.boundary(found.value, probabilities)
+
+
 def divergence(loss: Config, example: Example, probabilities: Array) -> Float[Array, ""]:
     """ADM: cross entropy of the network on the dense CRF's proposals, a mean over free pixels."""
     of, free = affinity(loss, example.image), 1 - example.known.max(-1, keepdims=True)
@@ -223,6 +279,40 @@ def divergence(loss: Config, example: Example, probabilities: Array) -> Float[Ar
     found = mean_field.propose(of, probabilities, example.known, weight=weight, steps=loss.rounds)
     wanted = jax.lax.stop_gradient(found.value) * free
     return partial_cross_entropy.energy(wanted, probabilities) / jnp.maximum(free.sum(), 1)
+
+
+def proposer(config: Config, classes: int, network: Any) -> Callable[[Picture], np.ndarray]:
+    """ScribbleSup's mask of a picture at its own size, in the config's round.
+
+    It depends on the picture and on the weights that the run begins with alone, so that examples
+    are the same whenever they are made.
+    """
+    labels, size = config.labels, config.data.size
+
+    def uniform(image: np.ndarray) -> Any:
+        return np.full((size, size, classes), 1 / classes, np.float32)
+
+    answer = uniform
+    if labels.round > 1:
+        shape = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+        init = partial(network.init, train=False)
+        fresh = jax.eval_shape(init, jax.random.key(0), shape)
+        begin = pretrained.segmenter(config.start_from, config.network, fresh)
+        answer = jax.jit(lambda image: jax.nn.softmax(network.apply(begin, image[None], False)[0]))
+
+    def propose(picture: Picture) -> np.ndarray:
+        strokes = seeds.shorten(picture.seeds, labels.length)
+        small = np.asarray(answer(images.resize(picture.image, size)))
+        found = scribble_sup.propose(
+            picture.image,
+            scribble_sup.superpixels(picture.image),
+            images.resize_planes(small, *strokes.shape),
+            seeds.planes(strokes, np.arange(classes, dtype=np.int32)),
+            smoothness=labels.smoothness,
+        )
+        return found.labels.astype(np.uint8)
+
+    return propose
 
 
 def make(config: Config) -> Experiment:
@@ -235,12 +325,14 @@ def make(config: Config) -> Experiment:
     source, held_out = group(sources.train), group(sources.validation)
     reported, classes = group(sources.reported), source.classes
     network = networks.of(config.network, classes)
+    if labels.kind == "proposals":
+        source = Proposed(source, proposer(config, classes, network))
     index_of = order.shuffled(len(source), config.train.batch, seed=config.train.seed)
     look = partial(
         weak_labels.example,
         size=data.size,
         classes=classes,
-        kind=labels.kind,
+        kind="scribbles" if labels.kind == "proposals" else labels.kind,
         length=labels.length,
     )
     crf_weight = weights.crf + weights.kernel_cut
@@ -277,16 +369,24 @@ def make(config: Config) -> Experiment:
     def regularizer(batch: Example, probabilities: Array) -> Float[Array, " b"]:
         if weights.crf_by == "proposals":
             return jax.vmap(partial(divergence, weights))(batch, probabilities)
-        of = of_each(batch, probabilities)
-        return crf_weight * of["crf"] + cut_weight * of["cut"]
+        total = jnp.zeros(batch.image.shape[0])
+        if crf_weight or cut_weight:
+            of = of_each(batch, probabilities)
+            total += crf_weight * of["crf"] + cut_weight * of["cut"]
+        if weights.boundary:
+            apart = jax.vmap(partial(boundary, config))(batch.image, probabilities)
+            total += weights.boundary * apart
+        return total
 
     def supervision(batch: Example, probabilities: Array) -> Float[Array, " b"]:
-        """Mean cross entropy over the known pixels; what tags ask where none is known."""
+        """Mean cross entropy over the known pixels, and what tags ask."""
         values = jax.vmap(image_tags.seeding)(batch.known, probabilities)
-        if labels.kind != "tags":
+        if not weights.expansion:
             return values
         tagged = jax.vmap(partial(image_tags.expansion, **decays))(batch.present, probabilities)
-        return jnp.where(batch.known.any((1, 2, 3)), values, tagged)
+        if labels.kind == "tags":  # beside a whole mask they have nothing to say
+            tagged = jnp.where(batch.known.any((1, 2, 3)), 0, tagged)
+        return values + weights.expansion * tagged
 
     def loss(variables: Variables, batch: Example, key: Array) -> Loss:
         scores, updates = scored(
@@ -294,7 +394,7 @@ def make(config: Config) -> Experiment:
         )
         probabilities = jax.nn.softmax(scores)
         values = asked = supervision(batch, probabilities)
-        if crf_weight or cut_weight:
+        if any(weights[key] for key in ENERGIES):
             begun = batch.regularized.any()
             values = values + jax.lax.cond(
                 begun, regularizer, lambda *_: jnp.zeros_like(asked), batch, probabilities
@@ -306,6 +406,9 @@ def make(config: Config) -> Experiment:
         of = of_each(batch, jax.nn.softmax(scores))
         asked = supervision(batch, jax.nn.softmax(scores))
         total = asked + crf_weight * of["crf"] + cut_weight * of["cut"]
+        if weights.boundary:
+            apart = jax.vmap(partial(boundary, config))(batch.image, jax.nn.softmax(scores))
+            total += weights.boundary * apart
         return {"labels": scores.argmax(-1), "loss": total, "supervision": asked, **of}
 
     def measure(index: int, example: Example, prediction: dict) -> dict[str, np.ndarray]:
@@ -321,29 +424,12 @@ def make(config: Config) -> Experiment:
         return segmentation.scores(sums) | of | {"collapsed": segmentation.collapse(sums)}
 
     def fresh(key: Array) -> Variables:
-        made = begun(network.init(key, jnp.zeros((1, data.size, data.size, 3)), False))
+        made = network.init(key, jnp.zeros((1, data.size, data.size, 3)), False)
+        begin = pretrained.segmenter(config.start_from, config.network, made)
         if not layer:
-            return made
-        wanted = config.report
-        first = mean_field.potts(
-            classes, appearance=wanted.appearance, smoothness=wanted.smoothness
-        )
-        return {**made, "params": {**made["params"], "crf": first._asdict()}}
-
-    def begun(made: Variables) -> Variables:
-        """The network as `start_from` has it; a layer is always fresh."""
-        if not config.start_from:
-            return made
-        if not config.start_from.endswith(".safetensors"):
-            begin = dict(pretrained.checkpoint(config.start_from))
-            begin["params"] = {k: v for k, v in begin["params"].items() if k != "crf"}
-            if not pretrained.alike(begin, made):
-                raise BadInputError(
-                    "config.start_from: wanted a checkpoint of the network that the config "
-                    "describes, got that of another"
-                )
             return begin
-        return networks.with_trunk(config.network, made, pretrained.arrays(config.start_from))
+        first = post_processing(config, classes)._asdict()
+        return {**begin, "params": {**begin["params"], "crf": first}}
 
     return Experiment(
         init=fresh,
@@ -368,13 +454,9 @@ def make(config: Config) -> Experiment:
 def report(config: Config, network: Any, source: Source, look: Any, workdir: Path) -> Report:
     """The network, and the network with mean field on top, on every picture; the runs beside it.
 
-    network: images and train to scores; look: picture to example.
+    network: images to scores; look: picture to example.
     """
-    weights, size, drawn = config.loss, config.data.size, []
-    of_one = jax.jit(partial(energies, weights))
-    crf = mean_field.potts(
-        source.classes, appearance=config.report.appearance, smoothness=config.report.smoothness
-    )
+    weights, crf = config.loss, post_processing(config, source.classes)
 
     @jax.jit
     def answers(image: Array) -> dict[str, Array]:
@@ -398,70 +480,57 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
         scores = network(example.image[None])[0]
         return {name: jax.grad(energy)(scores, *part) for name, part in parts.items()}
 
-    def compare(index: int) -> comparison.Scores:
-        picture, truth = source[index], source.mask(index)
-        example = look(picture)
-        found = jax.tree.map(np.asarray, answers(example.image))
-        measured: dict[str, dict[str, Any]] = {}
-        for name, answer in found.items():
-            labels = answer.argmax(-1)
-            measured[name] = {k: float(v) for k, v in of_one(example, answer).items()}
-            measured[name] |= segmentation.one_label(labels, example.present)
-            if truth is not None:
-                of = segmentation.at_full_size(labels, truth, source.classes)
-                measured[name]["confusion"] = of
-        if index < config.report.pictures:
-            pulled = {f"pull of {name}": np.asarray(of) for name, of in pulls(example).items()}
-            drawn.append(
-                figures.Weak(picture.name, example.image, example.known, found, pulled, truth)
-            )
-        return measured
-
-    measured = comparison.over_pictures(len(source), compare)
-    figures.draw_weak(workdir / "figures" / "pictures.png", drawn, classes=source.classes)
-    found = comparison.labels_scored(measured)
+    found = segmentations.compared(
+        source,
+        lambda index: look(source[index]),
+        answers=answers,
+        energies=jax.jit(partial(energies, weights)),
+        pulls=pulls,
+        figure=workdir / "figures" / "pictures.png",
+        pictures=config.report.pictures,
+    )
     about = {"of": "weak_seg", "labels": labelling(config), "loss": method(config)}
     about |= {"network": networks.name(config.network), "seed": config.train.seed}
     about |= {"length": length(config), "settings": gathering.settings(config)}
     columns = {name: name for name in (*segmentation.SUMMARY, "crf", "cut", "collapsed")}
     tables = [comparison.table(f"{about['loss']}; {about['labels']}", found, columns)]
     if config.report.runs:
-        beside = gathering.reports(Path(config.report.runs), what="weak_seg", but=workdir)
-        drawn_runs = {}
-        for run in [*beside, {"run": about, "folder": workdir}]:
-            folder, of = Path(run["folder"]), run["run"]
-            drawn_runs[f"{folder.name}: {of['labels']}, {of['loss']}"] = folder
-        scalars = ("validation/crf", "validation/mean_iou")
-        figures.draw_runs(workdir / "figures" / "runs.png", drawn_runs, scalars)
-        tables.append(
-            gathering.table(
-                f"Runs in {config.report.runs}",
-                [*beside, {**found, "run": about}],
-                keys=("network", "labels", "loss"),
-                methods=[*found],
-                measures=("mIoU", "crf"),
-                full={"labels": "masks", "loss": "cross entropy"},
-            )
-        )
-        runs = [run for run in [*beside, {**found, "run": about}] if run["run"].get("length")]
-        lines: dict[str, dict[str, list[float]]] = {}
-        for name in found:
-            lines |= gathering.along(
-                runs, "length", names=("network", "loss"), method=name, measure="mIoU"
-            )
-        figures.draw_along(
-            workdir / "figures" / "lengths.png",
-            lines,
-            across="share of each scribble that is left; 0: a click",
-            upwards="mIoU",
-        )
+        runs = gathering.reports(Path(config.report.runs), what="weak_seg", but=workdir)
+        runs.append({**found, "run": about, "folder": str(workdir)})
+        tables += beside(runs, [*found], workdir / "figures")
     notes = [
-        f"{len(source)} pictures at {size}×{size}, labels brought back to full size. crf: the "
-        "share of all affinity that is cut; cut: normalized cut; both of the probabilities.",
+        f"{len(source)} pictures at {config.data.size}×{config.data.size}, labels brought back to "
+        "full size. crf: the share of all affinity that is cut; cut: normalized cut; both of the "
+        "probabilities.",
         *collapsed(config, inf, found["network"]),
     ]
     scores = {**found, "run": about, "pictures": len(source)}
     return Report("Segmentation from weak labels", scores, {}, tables, notes)
+
+
+def beside(runs: list[gathering.Run], methods: list[str], folder: Path) -> list[Table]:
+    """Tables of several runs; energy and score over training, and scribble length, are drawn."""
+    keys, parts = ("network", "labels", "loss"), ("validation/crf", "validation/mean_iou")
+    figures.draw_runs(folder / "runs.png", gathering.folders(runs, keys), parts)
+    drawn = [run for run in runs if run["run"].get("length")]
+    lines: dict[str, dict[str, list[float]]] = {}
+    for name in methods:
+        names = ("network", "loss")
+        lines |= gathering.along(drawn, "length", names=names, method=name, measure="mIoU")
+    figures.draw_along(
+        folder / "lengths.png",
+        lines,
+        across="share of each scribble that is left; 0: a click",
+        upwards="mIoU",
+    )
+    how = {"keys": keys, "methods": methods}
+    full = {"labels": "masks", "loss": "cross entropy"}
+    return [
+        gathering.methods_beside(
+            "In the loss, afterwards, as a layer", runs, **how, measure="mIoU"
+        ),
+        gathering.table("All runs", runs, **how, measures=("mIoU", "crf"), full=full),
+    ]
 
 
 if __name__ == "__main__":

@@ -106,13 +106,20 @@ def read_labels(path: str | Path, *, encoded: bytes | None = None) -> UInt8[np.n
 
 def resize(image: Float32[np.ndarray, "h w 3"], size: int) -> Float32[np.ndarray, "s s 3"]:
     """To size × size, bilinear with support scaled to the reduction, aspect not kept."""
-    channels = [
-        Image.fromarray(np.ascontiguousarray(image[..., c])).resize(
-            (size, size), Image.Resampling.BILINEAR
+    return resize_planes(image, size, size)
+
+
+def resize_planes(
+    planes: Float32[np.ndarray, "h w k"], height: int, width: int
+) -> Float32[np.ndarray, "height width k"]:
+    """Colours or probabilities, in [0, 1], as `resize` does."""
+    resized = [
+        Image.fromarray(np.ascontiguousarray(planes[..., c])).resize(
+            (width, height), Image.Resampling.BILINEAR
         )
-        for c in range(image.shape[-1])
+        for c in range(planes.shape[-1])
     ]
-    return np.clip(np.stack([np.asarray(c, np.float32) for c in channels], -1), 0, 1)
+    return np.clip(np.stack([np.asarray(c, np.float32) for c in resized], -1), 0, 1)
 
 
 def resize_labels(

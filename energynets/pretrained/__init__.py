@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialized
 
 from energynets.errors import BadInputError, first_words, late_reads_silent
-from energynets.networks import build
+from energynets.networks import build, segmentation
 
 _HERE = Path(__file__).parent
 
@@ -163,6 +163,35 @@ def fitting(trained: Trained, fresh: Mapping[str, Any]) -> Mapping[str, Any]:
             f"those of {dict(trained.settings)}"
         )
     return trained.variables
+
+
+def segmenter(
+    start_from: str, settings: Mapping[str, Any], fresh: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The variables of a network of `networks.segmentation` to begin with.
+
+    Args:
+        start_from: a checkpoint RUN/checkpoints/STEP of such a network, torchvision's or timm's
+            weights of its trunk as a .safetensors file, or "": `fresh` itself. Weights of a layer
+            below the network, params["crf"], are passed over.
+        settings: of the network, see `networks.segmentation.DEFAULTS`.
+        fresh: the network's own variables; for a checkpoint their shapes are enough.
+
+    Raises:
+        BadInputError: if there are none, or they are of another network.
+    """
+    if not start_from:
+        return fresh
+    if start_from.endswith(".safetensors"):
+        return segmentation.with_trunk(settings, fresh, arrays(start_from))
+    begin = dict(checkpoint(start_from))
+    begin["params"] = {k: v for k, v in begin["params"].items() if k != "crf"}
+    if not alike(begin, fresh):
+        raise BadInputError(
+            "config.start_from: wanted a checkpoint of the network that the config describes, got "
+            "that of another"
+        )
+    return begin
 
 
 def alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

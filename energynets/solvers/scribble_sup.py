@@ -21,6 +21,12 @@ from energynets.solvers.graph_cut import refuse_integers
 _COLOURS, _SLOPES = 25, 10  # bins of a channel's and of a direction's histogram
 
 
+def refuse_missing() -> None:
+    """Raises BadInputError, with what to install, where PyMaxflow or scikit-image is missing."""
+    needed("maxflow", "PyMaxflow", "ScribbleSup")
+    needed("skimage.segmentation", "scikit-image", "ScribbleSup")
+
+
 def superpixels(image: np.ndarray, *, scale: float = 50.0, least: int = 20) -> np.ndarray:
     """Felzenszwalb and Huttenlocher's segments of a picture, as the paper takes them; H×W.
 

@@ -44,21 +44,34 @@ def draw_training(workdir: Path, lines: Mapping[str, float] | None = None) -> No
     _save(figure, workdir / "figures" / "training.png")
 
 
-def draw_runs(path: Path, runs: Mapping[str, Path], scalars: Sequence[str]) -> None:
-    """One panel for each logged scalar, with a line for each run, by name, against the step.
+def draw_runs(path: Path, runs: Mapping[str, Sequence[Path]], scalars: Sequence[str]) -> None:
+    """One panel for each logged scalar, with a line for each name against the step.
 
-    A run that never logged a scalar has no line; where no run did, nothing is drawn.
+    Of several runs of a name the line is their mean, and a band around it their deviation, at the
+    steps that all of them logged. Runs that never logged a scalar do not count; where none did,
+    nothing is drawn.
     """
-    curves = {name: _curves(read_metrics(workdir)) for name, workdir in runs.items()}
-    if not any(scalar in of for of in curves.values() for scalar in scalars):
+    curves = {
+        name: [_curves(read_metrics(folder)) for folder in folders]
+        for name, folders in runs.items()
+    }
+    if not any(scalar in of for read in curves.values() for of in read for scalar in scalars):
         return
     figure, axes = _pyplot().subplots(
         1, len(scalars), figsize=(5 * len(scalars), 4), squeeze=False, layout="constrained"
     )
     for axis, scalar in zip(axes.flat, scalars, strict=True):
-        for name, of in curves.items():
-            if scalar in of:
-                axis.plot(*zip(*of[scalar], strict=True), linewidth=1, label=name)
+        for number, (name, read) in enumerate(curves.items()):
+            logged = [dict(of[scalar]) for of in read if scalar in of]
+            if not logged:
+                continue
+            steps = sorted(set.intersection(*map(set, logged)))
+            values = np.array([[curve[step] for step in steps] for curve in logged])
+            means, colour = values.mean(0), f"C{number % 10}"
+            axis.plot(steps, means, color=colour, linewidth=1, label=name)
+            if len(logged) > 1:
+                spread = values.std(0, ddof=1)
+                axis.fill_between(steps, means - spread, means + spread, color=colour, alpha=0.2)
         axis.set_title(scalar)
         axis.set_xlabel("step")
     told = [axis.get_legend_handles_labels() for axis in axes.flat]

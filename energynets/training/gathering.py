@@ -1,7 +1,7 @@
 """Several runs beside one another: what differs by a draw is one row, or one point of a line."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -73,39 +73,95 @@ def table(
     with what differs in a column "where". Rows keep the order in which the settings first came.
     With a single run there is no deviation.
     """
-    where = _differences(runs, keys)
-    rows: dict[tuple, list[Mapping[str, float]]] = {}
+    settings = alike(runs, keys)
     references: dict[tuple, list[float]] = {}
-    for run, told in zip(runs, where, strict=True):
-        about = run["run"]
-        for method in methods:
-            if method in run:
-                setting = (*(str(about[key]) for key in keys), told, method)
-                rows.setdefault(setting, []).append(run[method])
-                if full and all(about[key] == value for key, value in full.items()):
-                    same = (*(str(about[key]) for key in keys if key not in full), method)
-                    references.setdefault(same, []).append(run[method][measures[0]])
-    best = {same: mean(values) for same, values in references.items()}
-    made = []
-    for setting, scores in rows.items():
-        *named, told, method = setting
-        row: list[str | float | None] = [*named, *([told] if any(where) else []), method]
-        row.append(str(len(scores)))
+    others = [place for place, key in enumerate(keys) if key not in (full or {})]
+    for setting, method, scores in _by_method(settings, methods):
+        named = dict(zip(keys, setting, strict=False))
+        if full and all(named[key] == str(value) for key, value in full.items()):
+            same = (*(setting[place] for place in others), method)
+            references.setdefault(same, []).extend(of[measures[0]] for of in scores)
+    rows = []
+    for setting, method, scores in _by_method(settings, methods):
+        row: list[str | float | None] = [*_named(settings, setting), method, str(len(scores))]
         for measure in measures:
-            values = [of[measure] for of in scores if of.get(measure) is not None]
-            row += [mean(values) if values else None, stdev(values) if len(values) > 1 else None]
-        if best:
-            others = (
-                part for key, part in zip(keys, named, strict=True) if key not in (full or ())
-            )
-            reference = best.get((*others, method))
+            row += _mean_and_spread([of[measure] for of in scores if of.get(measure) is not None])
+        if references:
+            reference = references.get((*(setting[place] for place in others), method))
             found = mean(of[measures[0]] for of in scores)
-            row.append(None if reference is None else found - reference)
-        made.append(row)
-    columns = [*keys, *(["where"] if any(where) else []), "method", "runs"]
+            row.append(None if reference is None else found - mean(reference))
+        rows.append(row)
+    columns = [*keys, *_where(settings), "method", "runs"]
     for measure in measures:
         columns += [measure, "±"]
-    return Table(title, columns + (["from full"] if best else []), made)
+    return Table(title, columns + (["from full"] if references else []), rows)
+
+
+def methods_beside(
+    title: str, runs: Sequence[Run], *, keys: Sequence[str], methods: Sequence[str], measure: str
+) -> Table:
+    """A row for each setting, and of each method a column with the measure's mean and deviation.
+
+    So an energy in the loss, afterwards, or both stand in one table. Arguments as in `table`.
+    """
+    settings = alike(runs, keys)
+    rows = []
+    for setting, of in settings.items():
+        row: list[str | float | None] = [*_named(settings, setting), str(len(of))]
+        for method in methods:
+            row += _mean_and_spread([run[method][measure] for run in of if method in run])
+        rows.append(row)
+    columns = [*keys, *_where(settings), "runs"]
+    for method in methods:
+        columns += [f"{measure}, {method}", "±"]
+    return Table(title, columns, rows)
+
+
+def alike(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple[str, ...], list[Run]]:
+    """The runs by what their settings have at `keys`, and by where they differ otherwise.
+
+    The last part of a setting is a text of that difference, "" where there is none. Settings keep
+    the order in which they first came.
+    """
+    found: dict[tuple[str, ...], list[Run]] = {}
+    for run, told in zip(runs, _differences(runs, keys), strict=True):
+        setting = (*(str(run["run"][key]) for key in keys), told)
+        found.setdefault(setting, []).append(run)
+    return found
+
+
+def folders(runs: Sequence[Run], keys: Sequence[str]) -> dict[str, list[Path]]:
+    """Where the runs of each setting of `alike` were written, by the setting in words."""
+    settings = alike(runs, keys).items()
+    return {
+        ", ".join(filter(None, setting)): [Path(run["folder"]) for run in of]
+        for setting, of in settings
+    }
+
+
+def _where(settings: Mapping[tuple[str, ...], Any]) -> list[str]:
+    """The heading of a column for differences, if there are any."""
+    return ["where"] if any(setting[-1] for setting in settings) else []
+
+
+def _named(settings: Mapping[tuple[str, ...], Any], setting: tuple[str, ...]) -> tuple[str, ...]:
+    """The first columns of a setting's row."""
+    return setting if _where(settings) else setting[:-1]
+
+
+def _by_method(
+    settings: Mapping[tuple[str, ...], Sequence[Run]], methods: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], str, list[Mapping[str, float]]]]:
+    """Each setting and method with the scores of its runs, where there are any."""
+    for setting, runs in settings.items():
+        for method in methods:
+            scores = [run[method] for run in runs if method in run]
+            if scores:
+                yield setting, method, scores
+
+
+def _mean_and_spread(values: Sequence[float]) -> list[float | None]:
+    return [mean(values) if values else None, stdev(values) if len(values) > 1 else None]
 
 
 def _differences(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:

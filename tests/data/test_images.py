@@ -218,6 +218,16 @@ def test_halving_weights_by_a_triangle_as_wide_as_the_reduction():
     np.testing.assert_allclose(halved, inner[: halved.shape[0], : halved.shape[1]], atol=1e-5)
 
 
+def test_planes_are_resized_to_any_shape_and_stay_probabilities():
+    planes = np.random.default_rng(0).dirichlet(np.ones(4), (6, 5)).astype(np.float32)
+    resized = images.resize_planes(planes, 13, 9)
+    assert resized.shape == (13, 9, 4) and resized.dtype == np.float32
+    np.testing.assert_allclose(resized.sum(-1), 1, atol=1e-5)
+    ramp = np.repeat(np.linspace(0, 1, 4, dtype=np.float32)[None, :, None], 3, 0)
+    rising = images.resize_planes(ramp, 3, 8)[..., 0]
+    assert (np.diff(rising) >= 0).all() and np.ptp(rising, 0).max() < 1e-6
+
+
 @given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(1, 4))
 def test_labels_enlarged_by_a_whole_factor_are_repeated(labels, factor):
     height, width = (factor * n for n in labels.shape)

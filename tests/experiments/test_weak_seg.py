@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from energynets import pretrained
+from energynets.data import images, order, seeds
+from energynets.data.embedded import Embedded
 from energynets.energies import dense_crf, image_tags, normalized_cut
 from energynets.errors import BadInputError
-from energynets.solvers import mean_field
+from energynets.solvers import mean_field, scribble_sup
 from energynets.training import loop
 from energynets.training.journal import read_metrics
 from energynets.training.main import train_and_report
@@ -21,6 +23,7 @@ def on(variant="smoke", **changed):
     config = weak_seg.get_config("smoke")
     config.loss.update({"kernel_cut": 0.0, **weak_seg.LOSSES.get(variant, {"kernel_cut": 1.0})})
     config.labels.masks = float(variant == "full")
+    config.labels.kind = weak_seg.KINDS.get(variant, "scribbles")
     for part, values in changed.items():
         config[part].update(values)
     return config
@@ -61,6 +64,7 @@ def test_smoke_trains_and_reports_and_sets_runs_beside_one_another(tmp_path):
         "| pyramid | scribbles × 1 | cross entropy + 1 kernel cut of γ 0.3 | network | 1 |" in text
     )
     assert "from full" in text
+    assert "| network | labels | loss | runs | mIoU, network | ± | mIoU, network, mean" in text
     for figure in ("pictures", "runs", "lengths"):
         with Image.open(tmp_path / "smoke" / "figures" / f"{figure}.png") as picture:
             picture.load()
@@ -105,7 +109,8 @@ def test_clicks_and_masks_and_tags_and_nothing_are_choices_of_the_config():
         "tags": {"kind": "tags"},
         "none": {"kind": "none"},
     }.items():
-        experiment, variables, batch = begun(on(labels=changed), count=4)
+        loss = {"expansion": float(name == "tags")}
+        experiment, variables, batch = begun(on(labels=changed, loss=loss), count=4)
         counts[name] = batch.known.sum()
         assert np.isfinite(values(experiment, variables, batch)).all()
     assert counts["tags"] == counts["none"] == 0
@@ -121,15 +126,90 @@ def test_a_share_of_the_pictures_has_masks_and_the_rest_what_the_config_says():
     assert weak_seg.labelling(config) == "masks of 25%, no labels"
 
 
-def test_tags_ask_for_the_labels_that_a_picture_shows():
-    config = on("cross_entropy", labels={"kind": "tags"})
-    experiment, variables, batch = begun(config)
-    p = probabilities(config, variables, batch)
+def expansion(batch, p, row):
     share = 41**2 / 16**2
     decays = {"decay_present": 0.996**share, "decay_absent": 0.0, "decay_background": 0.999**share}
+    return image_tags.expansion(jnp.asarray(batch.present[row]), p[row], **decays)
+
+
+def test_tags_ask_for_the_labels_that_a_picture_shows_and_for_borders_where_mean_field_has_them():
+    config = on("sec", loss={"expansion": 2.0, "boundary": 3.0, "from_step": 0})
+    experiment, variables, batch = begun(config)
+    assert not batch.known.any()
+    p = probabilities(config, variables, batch)
+    crf = mean_field.potts(4, appearance=4.0, smoothness=1.0)
+    early = batch._replace(regularized=np.zeros(2, np.float32))
+    of_tags = values(experiment, variables, early)
     for row, value in enumerate(values(experiment, variables, batch)):
-        expected = image_tags.expansion(jnp.asarray(batch.present[row]), p[row], **decays)
+        tagged = 2 * expansion(batch, p, row)
+        assert of_tags[row] == pytest.approx(float(tagged), rel=1e-4)
+        field = mean_field.field(
+            batch.image[row], **weak_seg.widths(config.loss, 16), sigma_smooth=0.15, radius=1
+        )
+        proposal = mean_field.solve(field, jnp.log(p[row]), crf, steps=5).value
+        expected = tagged + 3 * image_tags.boundary(proposal, p[row])
+        assert value == pytest.approx(float(expected), rel=1e-3)
+        assert float(expected) > 1.001 * float(tagged)
+
+
+def test_the_variant_of_tags_has_the_losses_of_seed_expand_and_constrain():
+    config = weak_seg.get_config("sec")
+    assert config.labels.kind == "tags" and config.loss.from_step == 0
+    assert weak_seg.method(config) == "cross entropy + 1 expansion + 1 boundary"
+    assert weak_seg.labelling(config) == "tags"
+
+
+def test_beside_tags_seeds_are_asked_for_where_there_are_clicks_or_masks():
+    loss = {"expansion": 1.0, "boundary": 0.0}
+    with_clicks = on("sec", labels={"kind": "scribbles", "length": 0.0}, loss=loss)
+    experiment, variables, batch = begun(with_clicks)
+    p = probabilities(with_clicks, variables, batch)
+    for row, value in enumerate(values(experiment, variables, batch)):
+        seeding = image_tags.seeding(jnp.asarray(batch.known[row]), p[row])
+        assert seeding > 0
+        expected = seeding + expansion(batch, p, row)
         assert value == pytest.approx(float(expected), rel=1e-4)
+    with_masks = on("sec", labels={"masks": 1.0}, loss=loss)
+    experiment, variables, batch = begun(with_masks)
+    p = probabilities(with_masks, variables, batch)
+    expected = jax.vmap(image_tags.seeding)(batch.known, p)
+    np.testing.assert_allclose(values(experiment, variables, batch), expected, rtol=1e-4)
+
+
+def test_proposals_are_full_masks_made_from_the_scribbles_and_then_from_the_network(tmp_path):
+    pytest.importorskip("maxflow")
+    first = on("scribble_sup", data={"crop": 0.0}, labels={"length": 0.5})
+    train_and_report(weak_seg.make(first), first, tmp_path)
+    assert scores(tmp_path)["run"]["loss"].endswith("on ScribbleSup's proposals, round 1")
+    experiment = weak_seg.make(first)
+    examples = [experiment.example(0, row) for row in range(4)]
+    for example in examples:
+        assert (example.known.sum(-1) == 1).all()
+    second = on("scribble_sup", data={"crop": 0.0}, labels={"length": 0.5, "round": 2})
+    second.start_from = str(tmp_path / "checkpoints" / "4")
+    weights = pretrained.checkpoint(second.start_from)
+    later = [weak_seg.make(second).example(0, row) for row in range(4)]
+    # Rebuilt here from the weights of the checkpoint; pictures come in the same order.
+    source = Embedded("train")
+    index_of = order.shuffled(len(source), 2, seed=0)
+    network = weak_seg.networks.of(second.network, 4)
+    changed = 0
+    for row in range(2):
+        picture = source[index_of(0, row)]
+        strokes = seeds.planes(seeds.shorten(picture.seeds, 0.5), np.arange(4))
+        small = network.apply(weights, images.resize(picture.image, 16)[None], False)[0]
+        said = images.resize_planes(np.asarray(jax.nn.softmax(small)), *picture.seeds.shape)
+        for expected_of, example in (
+            (np.full_like(said, 0.25), examples[row]),
+            (said, later[row]),
+        ):
+            segments = scribble_sup.superpixels(picture.image)
+            found = scribble_sup.propose(picture.image, segments, expected_of, strokes).labels
+            found, known = found.astype(np.uint8), example.known.argmax(-1)
+            either = (images.resize_labels(of, 16, 16) for of in (found, found[:, ::-1]))
+            assert any((known == of).all() for of in either)
+        changed += (examples[row].known != later[row].known).any()
+    assert changed
 
 
 def test_proposals_pull_where_the_energy_pulls_but_are_a_constant():
@@ -206,6 +286,14 @@ def test_a_run_begins_with_a_checkpoint_of_another(tmp_path):
     ("part", "values", "told"),
     [
         ("labels", {"kind": "boxes"}, r"config\.labels\.kind: wanted scribbles or tags or none"),
+        ("labels", {"kind": "tags"}, r"config\.loss\.expansion: wanted a weight with tags"),
+        ("labels", {"round": 0}, r"config\.labels\.round"),
+        (
+            "labels",
+            {"kind": "proposals", "round": 2},
+            r"config\.start_from: wanted a checkpoint of the round before with labels\.round=2",
+        ),
+        ("loss", {"boundary": -1.0}, r"config\.loss\.boundary"),
         ("labels", {"length": 1.5}, r"config\.labels\.length"),
         ("loss", {"crf_by": "luck"}, r"config\.loss\.crf_by: wanted descent or proposals"),
         ("loss", {"crf_by": "proposals"}, r"config\.loss\.crf_by: wanted a weight for crf alone"),

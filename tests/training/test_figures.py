@@ -60,7 +60,7 @@ def test_runs_are_lines_beside_one_another_and_one_that_lacks_a_scalar_has_none(
         for step in range(3):
             journal.write(step, {scalar: step + len(name) for scalar in scalars})
         journal.close()
-    runs = {name: tmp_path / name for name in ("descent", "proposals")}
+    runs = {name: [tmp_path / name] for name in ("descent", "proposals")}
     figures.draw_runs(tmp_path / "runs.png", runs, ("crf", "iou"))
     lines = [
         {line.get_label(): [*line.get_ydata()] for line in axis.lines} for axis in saved[0].axes
@@ -68,6 +68,24 @@ def test_runs_are_lines_beside_one_another_and_one_that_lacks_a_scalar_has_none(
     assert lines == [{"descent": [7, 8, 9]}, {"descent": [7, 8, 9], "proposals": [9, 10, 11]}]
     told = [text.get_text() for text in saved[0].legends[0].get_texts()]
     assert told == ["descent", "proposals"]
+
+
+def test_runs_of_one_name_are_their_mean_and_a_band(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: saved.append(figure))
+    for name, steps, offset in (("a", (0, 5, 10), 0.0), ("b", (0, 10), 2.0), ("c", (0,), 9.0)):
+        (tmp_path / name).mkdir()
+        journal = Journal(tmp_path / name, -1)
+        for step in steps:
+            journal.write(step, {"other" if name == "c" else "crf": step + offset})
+        journal.close()
+    runs = {"CRF": [tmp_path / "a", tmp_path / "b", tmp_path / "c"]}
+    figures.draw_runs(tmp_path / "runs.png", runs, ("crf",))
+    (axis,) = saved[0].axes
+    (line,), (band,) = axis.lines, axis.collections
+    assert [*line.get_xdata()] == [0, 10] and [*line.get_ydata()] == [1, 11]
+    corners = {(round(x), round(y, 3)) for x, y in band.get_paths()[0].vertices}
+    assert {(0, round(1 - 2**0.5, 3)), (10, round(11 + 2**0.5, 3))} <= corners
 
 
 def test_values_along_a_number_are_means_with_their_deviation_and_words_are_levels(
@@ -97,7 +115,7 @@ def test_nothing_is_drawn_of_no_line(tmp_path):
 
 def test_nothing_is_drawn_of_no_metrics(tmp_path):
     figures.draw_training(tmp_path)
-    figures.draw_runs(tmp_path / "figures" / "runs.png", {"one": tmp_path}, ("loss",))
+    figures.draw_runs(tmp_path / "figures" / "runs.png", {"one": [tmp_path]}, ("loss",))
     assert not (tmp_path / "figures").exists()
 
 

@@ -99,3 +99,25 @@ def test_runs_of_other_settings_are_no_further_seeds(tmp_path):
         ["A", "data.size 32", "network", "2", 0.32, 0],
         ["A", "data.size 64", "network", "1", 0.64, None],
     ]
+
+
+def test_methods_stand_beside_one_another_with_their_own_spread(folder):
+    runs = gathering.reports(folder, what="weak")
+    made = gathering.methods_beside(
+        "All", runs, keys=("loss",), methods=("network", "other"), measure="mIoU"
+    )
+    assert made.columns == ["loss", "runs", "mIoU, network", "±", "mIoU, other", "±"]
+    assert made.rows[0] == pytest.approx(["A", "2", 0.6, 0.02**0.5, 0.1, 0])
+    assert made.rows[1] == ["full", "1", 0.9, None, None, None]
+
+
+def test_folders_are_those_of_the_draws_of_each_setting(tmp_path):
+    for seed, size in ((0, 32), (1, 32), (2, 64)):
+        config = ConfigDict({"train": {"seed": seed}, "data": {"size": size}})
+        about = {"of": "weak", "loss": "A", "settings": gathering.settings(config)}
+        written(tmp_path, f"{seed}", about, network={"mIoU": size / 100})
+    runs = gathering.reports(tmp_path, what="weak")
+    assert gathering.folders(runs, ("of", "loss")) == {
+        "weak, A, data.size 32": [tmp_path / "0", tmp_path / "1"],
+        "weak, A, data.size 64": [tmp_path / "2"],
+    }
