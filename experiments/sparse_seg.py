@@ -171,40 +171,44 @@ def make(config: Config) -> Experiment:
         return error(known, probabilities) / jnp.maximum(known.sum(), 1)
 
     def energies(batch: Example, scores: Any) -> tuple[Array, Array]:
-        """The error on the labelled pixels, of every stage, and total variation, of the last."""
+        """The error on the labelled pixels, of every stage, and total variation of the stages at
+        full size, one a row: the last, then the hierarchy's first (Sec. 5.1 of the paper)."""
         last, levels = scores if staged else (scores, [])
-        probabilities = jax.nn.softmax(last)
-        values = jax.vmap(mean_error)(batch.known, probabilities)
+        values = jax.vmap(mean_error)(batch.known, jax.nn.softmax(last))
         known = batch.known
         for level, of_level in enumerate(levels):
             known = halved(known) if level else known
             values = values + jax.vmap(mean_error)(known, jax.nn.softmax(of_level))
-        variation = jax.vmap(total_variation.energy)(batch.image, probabilities)
-        return values, variation / (8 * data.size**2)
+        smooth = jax.vmap(total_variation.energy)
+        variations = [
+            smooth(batch.image, jax.nn.softmax(of)) / (8 * data.size**2)
+            for of in (last, *levels[:1])
+        ]
+        return values, jnp.stack(variations)
 
-    def objective(variables: Variables, values: Array, variation: Array) -> Float[Array, " b"]:
+    def objective(variables: Variables, values: Array, variations: Array) -> Float[Array, " b"]:
         kernels = [leaf for leaf in jax.tree.leaves(variables["params"]) if leaf.ndim > 1]
         size = sum((jnp.square(kernel).sum() for kernel in kernels), jnp.zeros(()))
-        return values + weights.tv * variation + weights.l2 * size / 2
+        return values + weights.tv * variations.sum(0) + weights.l2 * size / 2
 
     def loss(variables: Variables, batch: Example, key: Array) -> Loss:
         scores, updates = network.apply(
             variables, batch.image, True, mutable=["batch_stats"], rngs={"dropout": key}
         )
-        values, variation = energies(batch, scores)
-        total = objective(variables, values, batch.regularized * variation)
-        return Loss(total, updates, {"supervision": values, "variation": variation})
+        values, variations = energies(batch, scores)
+        total = objective(variables, values, batch.regularized * variations)
+        return Loss(total, updates, {"supervision": values, "variation": variations[0]})
 
     def predict(variables: Variables, batch: Example) -> dict[str, Array]:
         scores: Any = network.apply(variables, batch.image, False)
-        values, variation = energies(batch, scores)
+        values, variations = energies(batch, scores)
         last = scores[0] if staged else scores
         right = (jax.nn.one_hot(last.argmax(-1), classes) * batch.known).sum((1, 2, 3))
         wrong = 1 - right / jnp.maximum(batch.known.sum((1, 2, 3)), 1)
-        of = {"supervision": values, "variation": variation, "labels": last.argmax(-1)}
+        of = {"supervision": values, "variation": variations[0], "labels": last.argmax(-1)}
         # The cross entropy of a few pixels would choose the weights of the first step: it rises
         # without end as a network grows sure of what it has seen.
-        return {"loss": wrong, "objective": objective(variables, values, variation), **of}
+        return {"loss": wrong, "objective": objective(variables, values, variations), **of}
 
     def measure(index: int, example: Example, prediction: dict) -> dict[str, np.ndarray]:
         found = prediction["labels"]

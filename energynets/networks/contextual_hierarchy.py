@@ -33,7 +33,8 @@ class ContextualHierarchy(nn.Module):
     before it, brought down by the largest of 2×2. Top-down: the last classifier sees the image and
     the probabilities of every level, brought up by repetition, at full resolution. Each level is
     trained by its own loss on labels that are brought down alike, and its probabilities are
-    constants to those above it, as in the cascade; total variation is asked of the last alone.
+    constants to those above it, as in the cascade. The first and the last are those at full size,
+    of which the paper asks total variation.
 
     Attributes:
         out: number of labels.

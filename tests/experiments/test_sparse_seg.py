@@ -125,16 +125,22 @@ def test_l2_adds_half_the_squares_of_the_kernels():
     np.testing.assert_allclose(difference, 0.05 * squares, rtol=1e-4)
 
 
-def test_of_the_hierarchy_every_level_sees_the_labels_and_variation_the_last_alone():
+def test_of_the_hierarchy_every_level_sees_the_labels_and_variation_those_at_full_size():
     config = on(network={"kind": "hierarchy"}, loss={"tv": 3.0})
     experiment, variables, batch = begun(config)
     last, levels = networks.of(config.network, 4).apply(variables, batch.image, False)
-    expected = 3 * jax.vmap(total_variation.energy)(batch.image, jax.nn.softmax(last)) / (8 * 256)
+    last_alone, first = (
+        jax.vmap(total_variation.energy)(batch.image, jax.nn.softmax(of)) / (8 * 256)
+        for of in (last, levels[0])
+    )
+    expected = 3 * (last_alone + first)
     known = [batch.known, batch.known, halved(batch.known)]
     for scores, planes in zip([last, *levels], known, strict=True):
         losses = -(planes * jax.nn.log_softmax(scores)).sum((1, 2, 3))
         expected = expected + losses / planes.sum((1, 2, 3))
     np.testing.assert_allclose(values(experiment, variables, batch), expected, rtol=1e-4)
+    told = experiment.predict(variables, batch)["variation"]
+    np.testing.assert_allclose(told, last_alone, rtol=1e-4)
 
 
 def test_weights_are_chosen_by_the_share_of_labelled_pixels_that_are_wrong():
