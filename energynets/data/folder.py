@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from energynets.data import images
-from energynets.data.source import NO_SEED, Picture
+from energynets.data.source import NO_SEED, VOID, Picture
 from energynets.errors import BadInputError
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".JPG", ".JPEG", ".PNG")
@@ -18,11 +18,32 @@ class Folder:
     Images of any size, JPEG or PNG, 8 or 16 bit, grey, palette, RGB or RGBA. Scribbles and masks
     hold the label of each pixel as a grey value or palette index, 255 where there is none. The
     split list names one picture a line. Without `scribbles/` the seeds are empty maps.
+
+    Args:
+        masks, ending: the folder of the masks, and how their names end.
+        void: a further value of masks that stands for no label.
+        whole: every picture has a mask, so that a missing one is an error; else it is None.
+
+    Raises:
+        BadInputError: if there is no such folder or list; while reading, naming the file, if one
+            is missing or unreadable, or is not such a map of its image's size.
     """
 
-    def __init__(self, root: str | Path, split: str, *, classes: int):
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        classes: int,
+        masks: str = "masks",
+        ending: str = ".png",
+        void: int = VOID,
+        whole: bool = False,
+    ):
         self.root = Path(root)
         self.classes = classes
+        self.masks, self.scribbles = self.root / masks, self.root / "scribbles"
+        self._ending, self._void, self._whole = ending, void, whole
         folder = self.root / "images"
         if not folder.is_dir():
             raise BadInputError(f"{folder}: wanted a folder of images, got no such folder")
@@ -61,20 +82,29 @@ class Folder:
         name = self._names[index]
         path = self._image_path(name)
         image = images.read_image(path)
-        scribbles = self.root / "scribbles"
-        if not scribbles.is_dir():
+        if not self.scribbles.is_dir():
             return Picture(name, image, np.full(image.shape[:2], NO_SEED, np.uint8))
-        return Picture(name, image, self._labels(scribbles / f"{name}.png", image.shape[:2]))
+        path = self.scribbles / f"{name}.png"
+        return Picture(name, image, self._checked(path, images.read_labels(path), image))
+
+    def mask_path(self, name: str) -> Path:
+        return self.masks / f"{name}{self._ending}"
 
     def mask(self, index: int) -> UInt8[np.ndarray, "h w"] | None:
         name = self._names[index]
-        path = self.root / "masks" / f"{name}.png"
-        if not _is_file(path):
+        path = self.mask_path(name)
+        if not self._whole and not _is_file(path):
             return None
-        return self._labels(path, images.read_image(self._image_path(name)).shape[:2])
+        return self._checked(path, self._mask(path), images.read_image(self._image_path(name)))
 
-    def _labels(self, path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
+    def _mask(self, path: Path) -> UInt8[np.ndarray, "h w"]:
         labels = images.read_labels(path)
+        return np.where(labels == self._void, np.uint8(VOID), labels)
+
+    def _checked(
+        self, path: Path, labels: UInt8[np.ndarray, "h w"], image: Float32[np.ndarray, "h w 3"]
+    ) -> UInt8[np.ndarray, "h w"]:
+        shape = image.shape[:2]
         if labels.shape != shape:
             raise BadInputError(
                 f"{path}: wanted the size of its image, {shape[1]}×{shape[0]}, "

@@ -1,7 +1,6 @@
 """Sources from the plain strings of a config."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from energynets.data.checked import checked
@@ -9,12 +8,12 @@ from energynets.data.source import Source
 from energynets.errors import BadInputError
 
 DEFAULTS = {
-    "source": "embedded",  # embedded, folder, tfds
-    "root": "",  # of a folder, or where TFDS keeps prepared data sets
+    "source": "embedded",  # embedded, folder, camvid, bsds500, tfds
+    "root": "",  # of a folder or a data set, or where TFDS keeps prepared ones
     "name": "pet_segmentation",  # of a TFDS data set
     "train": "train",  # splits
     "validation": "val",
-    "classes": 21,  # of a folder or a TFDS data set; embedded pictures know theirs
+    "classes": 21,  # of a folder or a TFDS data set; the other sources know theirs
     "seeds": "scribbles",  # or "masks": one line or circle an object, as in the preprint
     "problems": "labels",  # or two-class ones: "objects" (of masks), "classes" (of seeds)
     "skip_broken": False,  # leave out pictures that cannot be used, and say which
@@ -63,10 +62,11 @@ def open_source(
         return _divided(Embedded(split), problems if needs_seeds else "labels"), []
     if kind == "tfds":
         source, place = _tfds(settings, split), str
-    elif kind == "folder":
+    elif kind in ("folder", "camvid", "bsds500"):
         source, place = _folder(settings, split, needs_seeds=needs_seeds)
     else:
-        raise BadInputError(f"config.data.source: wanted embedded, folder or tfds, got {kind!r}")
+        wanted = "embedded, folder, camvid, bsds500 or tfds"
+        raise BadInputError(f"config.data.source: wanted {wanted}, got {kind!r}")
     total = len(source)
     source, faults = checked(
         source,
@@ -96,14 +96,20 @@ def _folder(
     settings: Mapping[str, Any], split: str, *, needs_seeds: bool
 ) -> tuple[Source, Callable[[str], str]]:
     """The folder with the seeds that are wanted, and where those of a picture's name lie."""
+    from energynets.data.bsds500 import BSDS500
+    from energynets.data.camvid import camvid
     from energynets.data.folder import Folder
     from energynets.data.masks import SeedsFromMasks
 
-    if not settings["root"]:
+    root = settings["root"]
+    if not root:
         raise BadInputError("config.data.root: wanted a folder of pictures, got ''")
+    if settings["source"] == "folder":
+        folder = Folder(root, split, classes=settings["classes"])
+    else:
+        folder = camvid(root, split) if settings["source"] == "camvid" else BSDS500(root, split)
     made = "masks" if settings["problems"] == "objects" else settings["seeds"]
-    source: Source = Folder(settings["root"], split, classes=settings["classes"])
-    seeded = Path(settings["root"]) / made
+    seeded = folder.masks if made == "masks" else folder.scribbles
     if needs_seeds and not seeded.is_dir():
         raise BadInputError(
             f"{seeded}: wanted a folder of {made}, got no such folder (config.data.seeds says "
@@ -111,8 +117,8 @@ def _folder(
             "masks)"
         )
     if needs_seeds and made == "masks":
-        source = SeedsFromMasks(source)
-    return source, lambda name: str(seeded / f"{name}.png")
+        return SeedsFromMasks(folder), lambda name: str(folder.mask_path(name))
+    return folder, lambda name: str(seeded / f"{name}.png")
 
 
 def _divided(source: Source, problems: str) -> Source:

@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from energynets.data import datasets, opening
 from energynets.data.embedded import Embedded
@@ -129,7 +130,10 @@ def test_a_truncated_picture_is_named_or_left_out(root):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"source": "web"}, r"config\.data\.source: wanted embedded, folder or tfds, got 'web'"),
+        (
+            {"source": "web"},
+            r"config\.data\.source: wanted embedded, folder, camvid, bsds500 or tfds, got 'web'",
+        ),
         ({"seeds": "dots"}, r"config\.data\.seeds: wanted scribbles or masks, got 'dots'"),
         (
             {"problems": "one"},
@@ -187,3 +191,29 @@ def test_pictures_of_tfds_are_read_once_beforehand_too(monkeypatch):
 def test_an_unprepared_tfds_data_set_is_refused_by_name(tmp_path):
     with pytest.raises(BadInputError, match=r"^pet_segmentation\[train\]: wanted a data set"):
         opening.open_source(settings(source="tfds", root=str(tmp_path), classes=2), "train")
+
+
+def test_camvid_and_bsds500_are_read_as_they_are_published(root):
+    (root / "masks").rename(root / "labels")
+    (root / "groundTruth").mkdir()
+    people = np.empty((1, 1), object)
+    people[0, 0] = {"Boundaries": np.eye(20, dtype=np.uint8)}
+    for name in ("one", "two", "three"):
+        path = root / "groundTruth" / f"{name}.mat"
+        savemat(path, {"groundTruth": people}, do_compression=True)
+    shutil.rmtree(root / "scribbles")
+    for kind, classes, truth in (("camvid", 11, "labels/two.png"), ("bsds500", 2, "Truth/two.mat")):
+        wanted = settings(source=kind, root=str(root))
+        source, broken = opening.open_source(wanted, "train", needs_seeds=False, masks=True)
+        assert source.classes == classes and len(source) == 3 and broken == []
+        assert (source[0].seeds == 255).all() and set(np.unique(source.mask(0))) == {0, 1}
+        with pytest.raises(BadInputError, match=r"/scribbles: wanted a folder of scribbles"):
+            opening.open_source(wanted, "train")
+        seeded, _ = opening.open_source({**wanted, "seeds": "masks"}, "train")
+        assert (seeded[0].seeds != 255).any()
+        next(root.glob(f"*{truth}")).write_bytes(b"MATLAB 5.0 MAT-file")
+        with pytest.raises(BadInputError, match=rf"{truth}: wanted .*skip_broken"):
+            opening.open_source(wanted, "train", needs_seeds=False, masks=True)
+        wanted["skip_broken"] = True
+        source, broken = opening.open_source(wanted, "train", needs_seeds=False, masks=True)
+        assert len(source) == 2 and len(broken) == 1
