@@ -137,7 +137,7 @@ def make(config: Config) -> Experiment:
     if weights.error not in ("cross_entropy", "squared"):
         wanted = "cross_entropy or squared"
         raise BadInputError(f"config.loss.error: wanted {wanted}, got {weights.error!r}")
-    sources = open_all(config, labelled=1.0, needs_seeds=False)
+    sources = open_all(config, labelled=1.0, needs_seeds=False, needs_masks=True)
     group = partial(Grouped, groups=data.groups) if data.groups else lambda source: source
     source, held_out = group(sources.train), group(sources.validation)
     reported, classes = group(sources.reported), source.classes

@@ -33,6 +33,7 @@ def open_source(
     *,
     needs_seeds: bool = True,
     masks: bool = False,
+    needs_masks: bool = False,
     advance: Callable[[int], None] = lambda total: None,
 ) -> tuple[Source, list[str]]:
     """The pictures of `split` that `settings` name, each read once beforehand, or their problems.
@@ -42,6 +43,7 @@ def open_source(
     Args:
         needs_seeds: a picture without any seed cannot be used; if False, `problems` is ignored.
         masks: the masks are read once beforehand as well.
+        needs_masks: they are, and a picture of a folder without one cannot be used.
         advance: called with the number of pictures for each that was looked at.
 
     Raises:
@@ -63,7 +65,7 @@ def open_source(
     if kind == "tfds":
         source, place = _tfds(settings, split), str
     elif kind in ("folder", "camvid", "bsds500"):
-        source, place = _folder(settings, split, needs_seeds=needs_seeds)
+        source, place = _folder(settings, split, needs_seeds=needs_seeds, needs_masks=needs_masks)
     else:
         wanted = "embedded, folder, camvid, bsds500 or tfds"
         raise BadInputError(f"config.data.source: wanted {wanted}, got {kind!r}")
@@ -72,7 +74,7 @@ def open_source(
         source,
         skip_broken=settings["skip_broken"],
         needs_seeds=needs_seeds,
-        masks=masks,
+        masks=masks or needs_masks,
         place=place,
         advance=lambda: advance(total),
     )
@@ -93,7 +95,7 @@ def _tfds(settings: Mapping[str, Any], split: str) -> Source:
 
 
 def _folder(
-    settings: Mapping[str, Any], split: str, *, needs_seeds: bool
+    settings: Mapping[str, Any], split: str, *, needs_seeds: bool, needs_masks: bool
 ) -> tuple[Source, Callable[[str], str]]:
     """The folder with the seeds that are wanted, and where those of a picture's name lie."""
     from energynets.data.bsds500 import BSDS500
@@ -105,7 +107,7 @@ def _folder(
     if not root:
         raise BadInputError("config.data.root: wanted a folder of pictures, got ''")
     if settings["source"] == "folder":
-        folder = Folder(root, split, classes=settings["classes"])
+        folder = Folder(root, split, classes=settings["classes"], whole=needs_masks)
     else:
         folder = camvid(root, split) if settings["source"] == "camvid" else BSDS500(root, split)
     made = "masks" if settings["problems"] == "objects" else settings["seeds"]

@@ -11,14 +11,10 @@ from energynets.training.experiment import Config
 from energynets.training.journal import console, progress_bar
 
 
-def open_source(
-    settings: Mapping[str, Any], split: str, *, needs_seeds: bool = True, masks: bool = False
-) -> Source:
+def open_source(settings: Mapping[str, Any], split: str, **how: bool) -> Source:
     """`opening.open_source`, whose arguments these are; tells what is left out."""
     with progress_bar(f"looking at {split}") as bar:
-        source, faults = opening.open_source(
-            settings, split, needs_seeds=needs_seeds, masks=masks, advance=bar.advance
-        )
+        source, faults = opening.open_source(settings, split, **how, advance=bar.advance)
     for fault in faults:
         console.print(f"left out: {fault}", markup=False)
     if faults:

@@ -3,6 +3,8 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.io import savemat
 
 from energynets.energies import total_variation
 from energynets.errors import BadInputError
@@ -172,3 +174,44 @@ def test_a_config_that_makes_no_sense_is_refused_by_name(part, changed, told):
 def test_a_variant_that_there_is_not_is_refused():
     with pytest.raises(BadInputError, match="variant: wanted smoke or one of tv, supervised"):
         sparse_seg.get_config("fast")
+
+
+@pytest.fixture
+def root(tmp_path):
+    random = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for name in ("one", "two", "three"):
+            shape = (20, 24, 3) if folder == "images" else (20, 24)
+            drawn = random.integers(0, 256 if folder == "images" else 3, shape, np.uint8)
+            Image.fromarray(drawn).save(tmp_path / folder / f"{name}.png")
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").write_text("one\ntwo\nthree\n")
+    return tmp_path
+
+
+def test_a_picture_without_a_mask_is_told_of_before_training_or_left_out(root):
+    where = {"source": "folder", "root": str(root), "classes": 3, "validation_count": 0}
+    config = on(data=where)
+    assert sparse_seg.make(config).validation.length == 3
+    (root / "masks" / "two.png").unlink()
+    with pytest.raises(
+        BadInputError, match=r"masks/two\.png: wanted .* no such file .*skip_broken"
+    ):
+        sparse_seg.make(config)
+    config.data.skip_broken = True
+    assert sparse_seg.make(config).validation.length == 2
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("camvid", 11), ("bsds500", 2)])
+def test_pixels_are_drawn_from_published_data_sets(root, kind, classes):
+    (root / "masks").rename(root / "labels")
+    (root / "groundTruth").mkdir()
+    people = np.empty((1, 1), object)
+    people[0, 0] = {"Boundaries": np.eye(20, 24, dtype=np.uint8)}
+    for name in ("one", "two", "three"):
+        path = root / "groundTruth" / f"{name}.mat"
+        savemat(path, {"groundTruth": people}, do_compression=True)
+    _, _, batch = begun(on(data={"source": kind, "root": str(root)}))
+    assert batch.known.shape == (2, 16, 16, classes)
+    assert 0 < batch.known.sum() <= 20
