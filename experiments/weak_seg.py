@@ -19,7 +19,6 @@ Sources: Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentat
 "ScribbleSup"; Kolesnikov and Lampert, "Seed, Expand and Constrain".
 """
 
-from collections.abc import Callable
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -32,20 +31,20 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from energynets import pretrained
-from energynets.data import images, opening, order, seeds, weak_labels
+from energynets.data import opening, order, weak_labels
 from energynets.data.grouped import Grouped
 from energynets.data.proposed import Proposed
-from energynets.data.source import Picture, Source
+from energynets.data.source import Source
 from energynets.data.weak_labels import Example
-from energynets.energies import dense_crf, image_tags, normalized_cut, partial_cross_entropy
+from energynets.energies import image_tags
 from energynets.errors import BadInputError
 from energynets.metrics import segmentation
 from energynets.networks import segmentation as networks
-from energynets.ops import bilateral
 from energynets.solvers import mean_field, scribble_sup
-from energynets.training import comparison, figures, gathering, loop, segmentations
+from energynets.training import comparison, figures, gathering, loop, segmentations, weak_losses
 from energynets.training.experiment import Config, Evaluation, Experiment, Loss, Variables
 from energynets.training.main import run
+from energynets.training.proposing import scribble_sup_masks
 from energynets.training.ranges import refuse_late, refuse_outside
 from energynets.training.report import Report, Table
 from energynets.training.sources import REPORTED, open_all
@@ -73,7 +72,6 @@ LOSSES = {
     "full": {},
 }
 KINDS = {"scribble_sup": "proposals", "sec": "tags"}  # of labels, where they are not scribbles
-ENERGIES = ("crf", "cut", "kernel_cut", "boundary")  # of the prediction, from loss.from_step on
 
 
 def get_config(variant: str = "crf") -> Config:
@@ -100,25 +98,7 @@ def get_config(variant: str = "crf") -> Config:
             "masks": float(variant == "full"),  # share of the pictures that have full masks instead
         }
     )
-    config.loss = ConfigDict(
-        {
-            "crf": 0.0,  # weight of the dense CRF, as a share of all affinity
-            "cut": 0.0,  # of normalized cut
-            "kernel_cut": 0.0,  # of dense CRF + gamma · normalized cut
-            "gamma": 0.3,
-            "expansion": 0.0,  # of SEC's loss of tags, beside the labels, from the first step on
-            "boundary": 0.0,  # of SEC's agreement with mean field, set as for post-processing
-            "sigma_position": 0.25,  # in sides of the picture: 80 pixels of 320
-            "sigma_colour": 13 / 255,
-            # Of the filter, as `splits` in `ops.bilateral`: coarser than its (8, 8) of 64, which
-            # takes a third more of a step; filtered planes are up to 4 % off at 64×64.
-            "leaves": (8, 4),
-            "landmarks": 32,
-            "from_step": 500,  # the first phase, cross entropy alone, ends here
-            "crf_by": "descent",  # or proposals: ADM, cross entropy on mean-field proposals
-            "rounds": 5,  # of mean field, in ADM's proposals and in the boundary loss
-        }
-    )
+    config.loss = ConfigDict(weak_losses.DEFAULTS)
     config.loss.update(LOSSES.get(variant, {"kernel_cut": 1.0}))
     # Rounds of mean field below the network, trained with it: CRF as RNN.
     config.network = ConfigDict({**networks.DEFAULTS, "crf_rounds": 5 if variant == "layer" else 0})
@@ -146,17 +126,11 @@ def get_config(variant: str = "crf") -> Config:
 
 def method(config: Config) -> str:
     """The loss in words: partial cross entropy and the energies that have a weight."""
-    loss = config.loss
-    crf = "CRF by ADM" if loss.crf_by == "proposals" else "CRF"
-    kernel_cut = f"kernel cut of γ {loss.gamma:g}"
-    names = {"cut": "normalized cut", "crf": crf, "kernel_cut": kernel_cut}
-    names |= {"expansion": "expansion", "boundary": "boundary"}
-    parts = [f"{loss[key]:g} {name}" for key, name in names.items() if loss[key]]
     rounds, labels = config.network.crf_rounds, config.labels
     on = f" below {rounds} rounds of mean field" if rounds else ""
     if labels.kind == "proposals" and labels.masks < 1:
         on += f" on ScribbleSup's proposals, round {labels.round}"
-    return " + ".join(["cross entropy" + on, *parts])
+    return " + ".join(filter(None, ["cross entropy" + on, weak_losses.name(config.loss)]))
 
 
 def labelling(config: Config) -> str:
@@ -188,7 +162,7 @@ def refuse(config: Config) -> None:
     ):
         if value not in known:
             raise BadInputError(f"config.{key}: wanted {' or '.join(known)}, got {value!r}")
-    others = (loss[key] for key in ENERGIES if key != "crf")
+    others = (loss[key] for key in weak_losses.ENERGIES if key != "crf")
     if loss.crf_by == "proposals" and (not loss.crf or any(others)):
         raise BadInputError("config.loss.crf_by: wanted a weight for crf alone with proposals")
     if labels.kind == "tags" and labels.masks < 1 and not loss.expansion:
@@ -204,7 +178,7 @@ def refuse(config: Config) -> None:
                 "config.start_from: wanted a checkpoint of the round before with "
                 f"labels.round={labels.round}, got {config.start_from!r}"
             )
-    refuse_late(config, ENERGIES)
+    refuse_late(config, weak_losses.ENERGIES)
     if config.network.kind == "hierarchy":
         raise BadInputError("config.network.kind: wanted a network of one stage, got 'hierarchy'")
 
@@ -212,30 +186,8 @@ def refuse(config: Config) -> None:
 def collapsed(config: Config, step: float, scores: Any) -> list[str]:
     """A sentence if the network gives whole pictures one label after so many steps."""
     acting = step > config.loss.from_step
-    told = {f"config.loss.{key}": acting * config.loss[key] for key in ENERGIES}
+    told = {f"config.loss.{key}": acting * config.loss[key] for key in weak_losses.ENERGIES}
     return segmentation.collapse_told(scores["collapsed"], told)
-
-
-def affinity(loss: Config, image: Array) -> bilateral.Affinity:
-    """W of a picture, as the config has it."""
-    return bilateral.affinity(image, **widths(loss, image.shape[0]))
-
-
-def widths(loss: Config, size: int) -> dict[str, Any]:
-    """What the dense kernel is, for energies and mean field alike."""
-    return {
-        "sigma_position": loss.sigma_position * size,
-        "sigma_colour": loss.sigma_colour,
-        "splits": tuple(loss.leaves),
-        "landmarks": loss.landmarks,
-    }
-
-
-def field(loss: Config, image: Array) -> mean_field.Field:
-    """Both kernels of mean field, as post-processing and as a layer."""
-    size = image.shape[0]
-    smooth = {"sigma_smooth": 3 * size / 320, "radius": max(1, size // 16)}
-    return mean_field.field(image, **smooth, **widths(loss, size))
 
 
 def below(
@@ -243,16 +195,9 @@ def below(
 ) -> Float[Array, "h w k"]:
     """Scores after the layer's rounds of mean field, whose weights are trained ones."""
     rounds, of = config.network.crf_rounds, mean_field.Parameters(**variables["params"]["crf"])
-    made = field(config.loss, image)
+    made = weak_losses.field(config.loss, image)
     found = mean_field.solve(made, jax.nn.log_softmax(scores), of, steps=rounds)
     return jnp.log(jnp.maximum(found.value, 1e-7))
-
-
-def energies(loss: Config, example: Example, probabilities: Array) -> dict[str, Array]:
-    """Dense CRF as a share of all affinity, and normalized cut, of one picture."""
-    of = affinity(loss, example.image)
-    cut = normalized_cut.of_affinity(of, probabilities, example.present)
-    return {"crf": dense_crf.share_of_affinity(of, probabilities), "cut": cut}
 
 
 def post_processing(config: Config, classes: int) -> mean_field.Parameters:
@@ -261,58 +206,13 @@ def post_processing(config: Config, classes: int) -> mean_field.Parameters:
     return mean_field.potts(classes, appearance=wanted.appearance, smoothness=wanted.smoothness)
 
 
-def boundary(config: Config, image: Array, probabilities: Array) -> Float[Array, ""]:
-    """SEC's third loss: how far the network is from what mean field makes of it."""
-    found = mean_field.solve(
-        field(config.loss, image),
-        jnp.log(jnp.maximum(probabilities, 1e-7)),
-        post_processing(config, probabilities.shape[-1]),
-        steps=config.loss.rounds,
-    )
-    return image_tags.boundary(found.value, probabilities)
-
-
-def divergence(loss: Config, example: Example, probabilities: Array) -> Float[Array, ""]:
-    """ADM: cross entropy of the network on the dense CRF's proposals, a mean over free pixels."""
-    of, free = affinity(loss, example.image), 1 - example.known.max(-1, keepdims=True)
-    weight = loss.crf * free.sum() / bilateral.apply(of, jnp.ones_like(free)).sum()
-    found = mean_field.propose(of, probabilities, example.known, weight=weight, steps=loss.rounds)
-    wanted = jax.lax.stop_gradient(found.value) * free
-    return partial_cross_entropy.energy(wanted, probabilities) / jnp.maximum(free.sum(), 1)
-
-
-def proposer(config: Config, classes: int, network: Any) -> Callable[[Picture], np.ndarray]:
-    """ScribbleSup's mask of a picture at its own size, in the config's round.
-
-    It depends on the picture and on the weights that the run begins with alone, so that examples
-    are the same whenever they are made.
-    """
-    labels, size = config.labels, config.data.size
-
-    def uniform(image: np.ndarray) -> Any:
-        return np.full((size, size, classes), 1 / classes, np.float32)
-
-    answer = uniform
-    if labels.round > 1:
-        shape = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-        init = partial(network.init, train=False)
-        fresh = jax.eval_shape(init, jax.random.key(0), shape)
-        begin = pretrained.segmenter(config.start_from, config.network, fresh)
-        answer = jax.jit(lambda image: jax.nn.softmax(network.apply(begin, image[None], False)[0]))
-
-    def propose(picture: Picture) -> np.ndarray:
-        strokes = seeds.shorten(picture.seeds, labels.length)
-        small = np.asarray(answer(images.resize(picture.image, size)))
-        found = scribble_sup.propose(
-            picture.image,
-            scribble_sup.superpixels(picture.image),
-            images.resize_planes(small, *strokes.shape),
-            seeds.planes(strokes, np.arange(classes, dtype=np.int32)),
-            smoothness=labels.smoothness,
-        )
-        return found.labels.astype(np.uint8)
-
-    return propose
+def answering(config: Config, network: Any) -> Any:
+    """Image to probabilities by the network that the run begins with."""
+    shape = (1, config.data.size, config.data.size, 3)
+    init = partial(network.init, train=False)
+    fresh = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32))
+    begin = pretrained.segmenter(config.start_from, config.network, fresh)
+    return jax.jit(lambda image: jax.nn.softmax(network.apply(begin, image[None], False)[0]))
 
 
 def make(config: Config) -> Experiment:
@@ -326,7 +226,16 @@ def make(config: Config) -> Experiment:
     reported, classes = group(sources.reported), source.classes
     network = networks.of(config.network, classes)
     if labels.kind == "proposals":
-        source = Proposed(source, proposer(config, classes, network))
+        # They depend on the picture and on the weights that the run begins with alone, so that
+        # examples are the same whenever they are made.
+        propose = scribble_sup_masks(
+            answering(config, network) if labels.round > 1 else None,
+            size=data.size,
+            classes=classes,
+            length=labels.length,
+            smoothness=labels.smoothness,
+        )
+        source = Proposed(source, propose)
     index_of = order.shuffled(len(source), config.train.batch, seed=config.train.seed)
     look = partial(
         weak_labels.example,
@@ -335,11 +244,7 @@ def make(config: Config) -> Experiment:
         kind="scribbles" if labels.kind == "proposals" else labels.kind,
         length=labels.length,
     )
-    crf_weight = weights.crf + weights.kernel_cut
-    cut_weight = weights.cut + weights.gamma * weights.kernel_cut
-    # Published for planes of 41×41: these cover the same share of the picture.
-    published = {"decay_present": 0.996, "decay_absent": 0.0, "decay_background": 0.999}
-    decays = {name: decay ** (41**2 / data.size**2) for name, decay in published.items()}
+    crf = post_processing(config, classes)
 
     def example(step: int, row: int) -> Example:
         index = index_of(step, row)
@@ -355,7 +260,8 @@ def make(config: Config) -> Experiment:
         masks = labels.masks == 1 or labels.kind == "none"
         return look(held_out[index], mask=held_out.mask(index) if masks else None)
 
-    of_each = jax.vmap(partial(energies, weights))
+    of_each = jax.vmap(partial(weak_losses.energies, weights, crf))
+    regularizer = jax.vmap(partial(weak_losses.regularizer, weights, crf))
     layer = config.network.crf_rounds > 0
 
     def scored(variables: Variables, images: Array, train: bool, **how: Any) -> Any:
@@ -366,24 +272,12 @@ def make(config: Config) -> Experiment:
         of = jax.vmap(partial(below, config, variables))
         return (of(images, answer[0]), answer[1]) if how else of(images, answer)
 
-    def regularizer(batch: Example, probabilities: Array) -> Float[Array, " b"]:
-        if weights.crf_by == "proposals":
-            return jax.vmap(partial(divergence, weights))(batch, probabilities)
-        total = jnp.zeros(batch.image.shape[0])
-        if crf_weight or cut_weight:
-            of = of_each(batch, probabilities)
-            total += crf_weight * of["crf"] + cut_weight * of["cut"]
-        if weights.boundary:
-            apart = jax.vmap(partial(boundary, config))(batch.image, probabilities)
-            total += weights.boundary * apart
-        return total
-
     def supervision(batch: Example, probabilities: Array) -> Float[Array, " b"]:
         """Mean cross entropy over the known pixels, and what tags ask."""
         values = jax.vmap(image_tags.seeding)(batch.known, probabilities)
         if not weights.expansion:
             return values
-        tagged = jax.vmap(partial(image_tags.expansion, **decays))(batch.present, probabilities)
+        tagged = jax.vmap(weak_losses.of_tags)(batch.present, probabilities)
         if labels.kind == "tags":  # beside a whole mask they have nothing to say
             tagged = jnp.where(batch.known.any((1, 2, 3)), 0, tagged)
         return values + weights.expansion * tagged
@@ -394,7 +288,7 @@ def make(config: Config) -> Experiment:
         )
         probabilities = jax.nn.softmax(scores)
         values = asked = supervision(batch, probabilities)
-        if any(weights[key] for key in ENERGIES):
+        if any(weights[key] for key in weak_losses.ENERGIES):
             begun = batch.regularized.any()
             values = values + jax.lax.cond(
                 begun, regularizer, lambda *_: jnp.zeros_like(asked), batch, probabilities
@@ -405,10 +299,7 @@ def make(config: Config) -> Experiment:
         scores = scored(variables, batch.image, False)
         of = of_each(batch, jax.nn.softmax(scores))
         asked = supervision(batch, jax.nn.softmax(scores))
-        total = asked + crf_weight * of["crf"] + cut_weight * of["cut"]
-        if weights.boundary:
-            apart = jax.vmap(partial(boundary, config))(batch.image, jax.nn.softmax(scores))
-            total += weights.boundary * apart
+        total = asked + weak_losses.total(weights, of)
         return {"labels": scores.argmax(-1), "loss": total, "supervision": asked, **of}
 
     def measure(index: int, example: Example, prediction: dict) -> dict[str, np.ndarray]:
@@ -420,7 +311,8 @@ def make(config: Config) -> Experiment:
         return sums
 
     def scores(sums: Any) -> dict[str, float]:
-        of = {n: float(sums[n] / sums["count"]) for n in ("supervision", "crf", "cut")}
+        names = ("supervision", "crf", "cut", "boundary")
+        of = {n: float(sums[n] / sums["count"]) for n in names if n in sums}
         return segmentation.scores(sums) | of | {"collapsed": segmentation.collapse(sums)}
 
     def fresh(key: Array) -> Variables:
@@ -428,8 +320,7 @@ def make(config: Config) -> Experiment:
         begin = pretrained.segmenter(config.start_from, config.network, made)
         if not layer:
             return begin
-        first = post_processing(config, classes)._asdict()
-        return {**begin, "params": {**begin["params"], "crf": first}}
+        return {**begin, "params": {**begin["params"], "crf": crf._asdict()}}
 
     return Experiment(
         init=fresh,
@@ -456,12 +347,14 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
 
     network: images to scores; look: picture to example.
     """
-    weights, crf = config.loss, post_processing(config, source.classes)
+    crf = post_processing(config, source.classes)
+    energies = partial(weak_losses.energies, config.loss, crf)
 
     @jax.jit
     def answers(image: Array) -> dict[str, Array]:
         scores = network(image[None])[0]
-        refined = mean_field.solve(field(weights, image), jax.nn.log_softmax(scores), crf, steps=5)
+        made = weak_losses.field(config.loss, image)
+        refined = mean_field.solve(made, jax.nn.log_softmax(scores), crf, steps=5)
         return {"network": jax.nn.softmax(scores), "network, mean field": refined.value}
 
     @jax.jit
@@ -469,13 +362,13 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
         """How much descending each energy raises the score of each label at each pixel."""
 
         def energy(scores: Array, crf: float, cut: float) -> Array:
-            of = energies(weights, example, jax.nn.softmax(scores))
+            of = energies(example, jax.nn.softmax(scores))
             return -crf * of["crf"] - cut * of["cut"]
 
         parts = {
             "CRF": (1.0, 0.0),
             "normalized cut": (0.0, 1.0),
-            "kernel cut": (1.0, weights.gamma),
+            "kernel cut": (1.0, config.loss.gamma),
         }
         scores = network(example.image[None])[0]
         return {name: jax.grad(energy)(scores, *part) for name, part in parts.items()}
@@ -484,7 +377,7 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
         source,
         lambda index: look(source[index]),
         answers=answers,
-        energies=jax.jit(partial(energies, weights)),
+        energies=jax.jit(energies),
         pulls=pulls,
         figure=workdir / "figures" / "pictures.png",
         pictures=config.report.pictures,

@@ -12,7 +12,7 @@ from energynets.data.embedded import Embedded
 from energynets.energies import dense_crf, image_tags, normalized_cut
 from energynets.errors import BadInputError
 from energynets.solvers import mean_field, scribble_sup
-from energynets.training import loop
+from energynets.training import loop, weak_losses
 from energynets.training.journal import read_metrics
 from energynets.training.main import train_and_report
 from experiments import weak_seg
@@ -144,7 +144,7 @@ def test_tags_ask_for_the_labels_that_a_picture_shows_and_for_borders_where_mean
         tagged = 2 * expansion(batch, p, row)
         assert of_tags[row] == pytest.approx(float(tagged), rel=1e-4)
         field = mean_field.field(
-            batch.image[row], **weak_seg.widths(config.loss, 16), sigma_smooth=0.15, radius=1
+            batch.image[row], **weak_losses.kernel(config.loss, 16), sigma_smooth=0.15, radius=1
         )
         proposal = mean_field.solve(field, jnp.log(p[row]), crf, steps=5).value
         expected = tagged + 3 * image_tags.boundary(proposal, p[row])
@@ -244,7 +244,7 @@ def test_a_layer_of_mean_field_is_trained_with_the_network(tmp_path):
     experiment, variables, batch = begun(config)
     p = probabilities(config, variables, batch)
     field = mean_field.field(
-        batch.image[0], **weak_seg.widths(config.loss, 16), sigma_smooth=0.15, radius=1
+        batch.image[0], **weak_losses.kernel(config.loss, 16), sigma_smooth=0.15, radius=1
     )
     weights = mean_field.potts(4, appearance=4.0, smoothness=1.0)
     refined = mean_field.solve(field, jnp.log(p[0]), weights, steps=2).value
