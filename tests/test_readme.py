@@ -41,6 +41,7 @@ def test_the_regularized_loss_and_what_it_is_compared_with_run_as_the_readme_has
     right = np.arange(16) >= 8
     assert (np.argmax(names["refined"], -1) == right).all()
     assert (names["smooth"] == right).all()
+    assert (names["proposal"] == right).all()
 
 
 def test_every_key_that_the_readme_names_is_one_of_the_config():
