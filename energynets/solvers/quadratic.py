@@ -200,7 +200,7 @@ def _solve(residual: Function, start: Array, system: _System, made: bool, again:
 
 
 class _State(NamedTuple):
-    """Where the solution stands; residuals and directions are in units of the largest residual."""
+    """Where the solution stands; directions are those of a residual scaled to 1."""
 
     value: Array
     left: Array  # the residual of value
@@ -232,10 +232,9 @@ def _improve(
     foretells = jnp.isfinite(trust) & (factor.dtype != start.dtype) & (tol >= _LOOSE)
 
     def measured(value: Array) -> tuple[Array, Array]:
-        """The residual, scaled to 1 lest squares or float32 factors run out of range; its size."""
+        """The residual, and its size."""
         left = residual(value)
-        unit = jnp.abs(left).max()
-        return left / jnp.where(unit > 0, unit, 1), unit
+        return left, jnp.abs(left).max()
 
     def dot(a: Array, b: Array) -> Array:
         return (a * b).sum((0, 1))
@@ -244,20 +243,21 @@ def _improve(
         return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)
 
     def step(state: _State) -> _State:
-        z = nested_dissection.substitute(factor, state.left).astype(state.left.dtype)
+        # Scaled to 1, lest squares or float32 factors run out of range.
+        scaled = state.left / jnp.where(state.unit > 0, state.unit, 1)
+        z = nested_dissection.substitute(factor, scaled).astype(state.left.dtype)
         size = dot(z, state.left)
         beta = jnp.maximum(ratio(size - dot(z, state.before), state.size), 0)
         direction = z + beta * state.direction
         curvature = dot(direction, stencil.apply(matrix, direction))
-        length = state.unit * ratio(dot(state.left, direction), curvature)
+        length = ratio(dot(state.left, direction), curvature)
         change = length * direction
         # The factor's own estimate of the error, unless it is that of another matrix.
-        moved = jnp.abs(state.unit * z if own else change).max()
+        moved = state.unit * jnp.abs(z).max() if own else jnp.abs(change).max()
         value = state.value + change
         helps = (moved < state.limit) & jnp.isfinite(value).all()  # False for NaN
         value = jnp.where(helps, value, state.value)
         left, unit = measured(value)
-        growth = ratio(unit, state.unit)
         scale = jnp.abs(value).max()
         shrinks = jnp.maximum(ratio(moved, state.best), ratio(unit, state.unit))
         left_over = jnp.where(foretells & (state.steps > 0), _MARGIN * shrinks * moved, jnp.inf)
@@ -269,9 +269,8 @@ def _improve(
         return _State(
             value=value,
             left=left,
-            # In the new unit, but for what cancels in Polak and Ribière's quotient.
-            before=ratio(state.left, growth),
-            direction=direction * growth,
+            before=state.left,
+            direction=direction,
             size=size,
             unit=unit,
             limit=jnp.where(jnp.isfinite(trust), exact, 100 * best),

@@ -78,18 +78,18 @@ def solve(
 
     # Without anything that holds it, every constant is a minimum: each pixel is then tied to 1/K.
     held = jax.lax.stop_gradient(seed_weight * seeds.sum(-1)).max() > 0
-    loose = jnp.where(held, 0, 1).astype(dtype)
-
-    def tied(y: Array) -> Array:
-        given = Seeded(image, seeds)
-        return energy(given, y, beta=beta, seed_weight=seed_weight, floor=floor) + loose * (
-            jnp.square(y - 1 / seeds.shape[-1]).sum()
-        )
-
-    matrix = stencil(Seeded(image, seeds), beta=beta, seed_weight=seed_weight, floor=floor)
-    matrix = matrix._replace(ground=matrix.ground + loose)
+    given = Seeded(image, jnp.where(held, seeds, 1 / seeds.shape[-1]))
+    strengths = {"beta": beta, "seed_weight": jnp.where(held, seed_weight, 1), "floor": floor}
+    matrix = stencil(given, **strengths)
     solution = quadratic.minimise(
-        tied, seeds, matrix=matrix, factor=factor, start=start, tol=tol, again=again, method=method
+        lambda y: energy(given, y, **strengths),
+        seeds,
+        matrix=matrix,
+        factor=factor,
+        start=start,
+        tol=tol,
+        again=again,
+        method=method,
     )
     return solution._replace(value=_probabilities(solution.value))
 
