@@ -75,8 +75,7 @@ def draw_runs(path: Path, runs: Mapping[str, Sequence[Path]], scalars: Sequence[
         axis.set_title(scalar)
         axis.set_xlabel("step")
     told = [axis.get_legend_handles_labels() for axis in axes.flat]
-    handles, names = max(told, key=lambda one: len(one[1]))
-    figure.legend(handles, names, loc="outside lower center", fontsize=7, ncols=2)
+    _name_below(figure, *max(told, key=lambda one: len(one[1])))
     _save(figure, path)
 
 
@@ -108,8 +107,14 @@ def draw_along(
             axis.errorbar(where, means, spread, **look, capsize=3, linewidth=1, label=name)
     axis.set_xlabel(across)
     axis.set_ylabel(upwards)
-    figure.legend(loc="outside lower center", fontsize=7, ncols=2)
+    _name_below(figure, *axis.get_legend_handles_labels())
     _save(figure, path)
+
+
+def _name_below(figure: Any, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """A legend in as many columns as the longest name leaves room for, two at most."""
+    room = figure.get_figwidth() / (0.06 * max(map(len, names)) + 0.5)  # inches, at 7 points
+    figure.legend(handles, names, loc="outside lower center", fontsize=7, ncols=1 + (room >= 2))
 
 
 def _is_number(text: str) -> bool:

@@ -108,6 +108,20 @@ def test_values_along_a_number_are_means_with_their_deviation_and_words_are_leve
     assert (axis.get_xlabel(), axis.get_ylabel(), told) == ("pixels", "error", {"tv", "full"})
 
 
+def test_long_names_stand_one_below_the_other_and_within_the_figure(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: saved.append(figure))
+    for length in (5, 40, 80):
+        lines = {letter * length: {"0": [0.1], "1": [0.2]} for letter in "abc"}
+        figures.draw_along(tmp_path / "along.png", lines, across="length", upwards="mIoU")
+    for figure in saved:
+        figure.canvas.draw()
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    heights = [figure.legends[0].get_window_extent().height for figure in saved]
+    assert heights[0] == heights[1] < heights[2]
+
+
 def test_nothing_is_drawn_of_no_line(tmp_path):
     figures.draw_along(tmp_path / "along.png", {}, across="pixels", upwards="error")
     assert not (tmp_path / "along.png").exists()
