@@ -130,8 +130,7 @@ def propose(
     Raises:
         BadInputError: if PyMaxflow is missing, an argument is not as above, or there is no seed.
 
-    Source: Lin et al., "ScribbleSup", Eq. 2 to 4; the paper sums the network's logarithms over a
-    superpixel's pixels.
+    Source: Lin et al., "ScribbleSup", Sec. 3; the mean over pixels is ours.
     """
     shape = segments.shape
     if (
@@ -192,7 +191,7 @@ def alternate(
         images, seeds: as in `propose`, one for each picture, at any sizes.
         fit: trains, from where it likes, by cross entropy on one label map for each picture, and
             returns probabilities, H×W×K for each picture.
-        rounds: of proposing; the paper makes three.
+        rounds: of proposing.
         smoothness: as in `propose`.
         segment: image to superpixels, H×W.
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from energynets.data.source import Source
@@ -39,7 +38,7 @@ def compared(
     def compare(index: int) -> comparison.Scores:
         picture, truth = source[index], source.mask(index)
         example = look(index)
-        found = jax.tree.map(np.asarray, dict(answers(example.image)))
+        found = {name: np.asarray(of) for name, of in answers(example.image).items()}
         measured: dict[str, dict[str, Any]] = {}
         for name, answer in found.items():
             labels = answer.argmax(-1)
