@@ -256,9 +256,9 @@ def make(config: Config) -> Experiment:
             regularized=step >= weights.from_step,
         )
 
-    def held_back(index: int) -> Example:
+    def held_back(source: Source, index: int) -> Example:
         masks = labels.masks == 1 or labels.kind == "none"
-        return look(held_out[index], mask=held_out.mask(index) if masks else None)
+        return look(source[index], mask=source.mask(index) if masks else None)
 
     of_each = jax.vmap(partial(weak_losses.energies, weights, crf))
     regularizer = jax.vmap(partial(weak_losses.regularizer, weights, crf))
@@ -305,7 +305,7 @@ def make(config: Config) -> Experiment:
     def measure(index: int, example: Example, prediction: dict) -> dict[str, np.ndarray]:
         found, truth = prediction["labels"], held_out.mask(index)
         sums = {"count": np.ones(()), **{k: v for k, v in prediction.items() if k != "labels"}}
-        sums |= segmentation.one_label(found, example.present)
+        sums |= segmentation.one_label(found, segmentations.shown(truth, example))
         if truth is not None:
             sums["confusion"] = segmentation.at_full_size(found, truth, classes)
         return sums
@@ -327,7 +327,7 @@ def make(config: Config) -> Experiment:
         example=example,
         name=lambda step, row: source.name(index_of(step, row)),
         loss=loss,
-        validation=Evaluation(len(held_out), held_back),
+        validation=Evaluation(len(held_out), partial(held_back, held_out)),
         predict=predict,
         measure=measure,
         scores=scores,
@@ -336,7 +336,7 @@ def make(config: Config) -> Experiment:
             config,
             partial(scored, variables, train=False),
             reported,
-            look,
+            partial(held_back, reported),
             workdir,
         ),
     )
@@ -345,7 +345,7 @@ def make(config: Config) -> Experiment:
 def report(config: Config, network: Any, source: Source, look: Any, workdir: Path) -> Report:
     """The network, and the network with mean field on top, on every picture; the runs beside it.
 
-    network: images to scores; look: picture to example.
+    network: images to scores; look: index to example.
     """
     crf = post_processing(config, source.classes)
     energies = partial(weak_losses.energies, config.loss, crf)
@@ -375,7 +375,7 @@ def report(config: Config, network: Any, source: Source, look: Any, workdir: Pat
 
     found = segmentations.compared(
         source,
-        lambda index: look(source[index]),
+        look,
         answers=answers,
         energies=jax.jit(energies),
         pulls=pulls,

@@ -66,30 +66,35 @@ def table(
         methods: names in the scores, such as "network"; those that a run lacks are passed over.
         measures: of each method.
         full: the value of some keys by which runs with all labels are known; then the first
-            measure's distance from their mean, of the same method and the same other keys, is told
-            as well.
+            measure's distance from their mean, of the same method, the same other keys, pictures
+            and network, is told as well.
 
     Runs whose scores["run"]["settings"], see `settings`, differ otherwise are rows of their own,
     with what differs in a column "where". Rows keep the order in which the settings first came.
     With a single run there is no deviation.
     """
     settings = alike(runs, keys)
-    references: dict[tuple, list[float]] = {}
-    others = [place for place, key in enumerate(keys) if key not in (full or {})]
-    for setting, method, scores in _by_method(settings, methods):
-        named = dict(zip(keys, setting, strict=False))
-        if full and all(named[key] == str(value) for key, value in full.items()):
-            same = (*(setting[place] for place in others), method)
-            references.setdefault(same, []).extend(of[measures[0]] for of in scores)
+    others = [key for key in keys if key not in (full or {})]
+    references = [
+        run
+        for run in runs
+        if full and all(str(run["run"][key]) == str(value) for key, value in full.items())
+    ]
     rows = []
-    for setting, method, scores in _by_method(settings, methods):
-        row: list[str | float | None] = [*_named(settings, setting), method, str(len(scores))]
+    for setting, method, of in _by_method(settings, methods):
+        row: list[str | float | None] = [*_named(settings, setting), method, str(len(of))]
         for measure in measures:
-            row += _mean_and_spread([of[measure] for of in scores if of.get(measure) is not None])
+            values = [run[method].get(measure) for run in of]
+            row += _mean_and_spread([value for value in values if value is not None])
         if references:
-            reference = references.get((*(setting[place] for place in others), method))
-            found = mean(of[measures[0]] for of in scores)
-            row.append(None if reference is None else found - mean(reference))
+            # Runs of one setting have the same pictures and network: the first stands for all.
+            reference = [
+                run[method][measures[0]]
+                for run in references
+                if method in run and _comparable(run, of[0], others)
+            ]
+            found = mean(run[method][measures[0]] for run in of)
+            row.append(found - mean(reference) if reference else None)
         rows.append(row)
     columns = [*keys, *_where(settings), "method", "runs"]
     for measure in measures:
@@ -151,21 +156,35 @@ def _named(settings: Mapping[tuple[str, ...], Any], setting: tuple[str, ...]) ->
 
 def _by_method(
     settings: Mapping[tuple[str, ...], Sequence[Run]], methods: Sequence[str]
-) -> Iterator[tuple[tuple[str, ...], str, list[Mapping[str, float]]]]:
-    """Each setting and method with the scores of its runs, where there are any."""
+) -> Iterator[tuple[tuple[str, ...], str, list[Run]]]:
+    """Each setting and method with the runs that have it, where there are any."""
     for setting, runs in settings.items():
         for method in methods:
-            scores = [run[method] for run in runs if method in run]
-            if scores:
-                yield setting, method, scores
+            having = [run for run in runs if method in run]
+            if having:
+                yield setting, method, having
+
+
+def _comparable(first: Run, second: Run, keys: Sequence[str]) -> bool:
+    """Whether runs agree at `keys` and in data and network, whatever they learn from and how."""
+    mine, other = (run["run"].get("settings", {}) for run in (first, second))
+    return all(str(first["run"][key]) == str(second["run"][key]) for key in keys) and all(
+        other.get(key, value) == value
+        for key, value in mine.items()
+        # Mean field as a layer is a method on top of a network.
+        if key.startswith(("data.", "network.")) and key != "network.crf_rounds"
+    )
 
 
 def _mean_and_spread(values: Sequence[float]) -> list[float | None]:
     return [mean(values) if values else None, stdev(values) if len(values) > 1 else None]
 
 
-def _differences(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
-    """For each run what its settings have that others with the same `keys` have not, as a text."""
+def _differences(runs: Sequence[Run], keys: Sequence[str], but: str = " ") -> list[str]:
+    """For each run what its settings have that others with the same `keys` have not, as a text.
+
+    Settings whose name begins with `but` do not count.
+    """
     alike: dict[tuple, list[Mapping[str, str]]] = {}
     for run in runs:
         of = tuple(str(run["run"][key]) for key in keys)
@@ -174,7 +193,11 @@ def _differences(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
     for run in runs:
         mine = run["run"].get("settings", {})
         others = alike[tuple(str(run["run"][key]) for key in keys)]
-        differing = [k for k, v in mine.items() if any(of.get(k, v) != v for of in others)]
+        differing = [
+            key
+            for key, value in mine.items()
+            if not key.startswith(but) and any(of.get(key, value) != value for of in others)
+        ]
         told.append(", ".join(f"{key} {mine[key]}" for key in differing))
     return told
 
@@ -188,14 +211,16 @@ def along(
         key, names: of scores["run"]: what changes along a line, and what tells lines apart.
 
     The name of a setting has its parts with commas between them, and the method unless it is the
-    network. Settings keep the order in which they first came; runs without the method are passed
-    over.
+    network. Runs whose settings differ in more than their labels are lines of their own, with what
+    differs in their names. Settings keep the order in which they first came; runs without the
+    method are passed over.
     """
     found: dict[str, dict[str, list[float]]] = {}
-    for run in runs:
+    for run, told in zip(runs, _differences(runs, names, "labels."), strict=True):
         if method in run:
             name = ", ".join(str(run["run"][of]) for of in names)
             name += f", {method.removeprefix('network, ')}" if method != "network" else ""
+            name += f", {told}" if told else ""
             at = found.setdefault(name, {}).setdefault(str(run["run"][key]), [])
             at.append(run[method][measure])
     return found

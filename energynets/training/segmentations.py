@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from energynets.data.source import Source
 from energynets.data.weak_labels import Example
@@ -12,6 +13,15 @@ from energynets.metrics import segmentation
 from energynets.training import comparison, figures
 
 Planes = Any  # H×W×K, a NumPy or JAX array
+
+
+def shown(truth: UInt8[np.ndarray, "h w"] | None, example: Example) -> Any:
+    """K numbers, 1 for each label that a picture shows: in its truth, if any, or by its example.
+
+    Weak labels may leave out some, as where nobody drew a scribble.
+    """
+    count = len(example.present)
+    return example.present if truth is None else np.isin(np.arange(count), truth)
 
 
 def compared(
@@ -43,7 +53,7 @@ def compared(
         for name, answer in found.items():
             labels = answer.argmax(-1)
             measured[name] = {k: float(v) for k, v in energies(example, answer).items()}
-            measured[name] |= segmentation.one_label(labels, example.present)
+            measured[name] |= segmentation.one_label(labels, shown(truth, example))
             if truth is not None:
                 of = segmentation.at_full_size(labels, truth, source.classes)
                 measured[name]["confusion"] = of

@@ -242,6 +242,29 @@ def test_a_weight_so_large_that_all_pixels_are_alike_is_told_in_log_and_report(t
     assert sum(told in line for line in (tmp_path / "report.md").read_text().splitlines()) == 1
 
 
+def test_pictures_with_masks_and_no_scribbles_are_reported_as_they_are_validated(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for folder, shape, most in (("images", (20, 24, 3), 256), ("labels", (20, 24), 3)):
+        (tmp_path / folder).mkdir()
+        for name in ("one", "two"):
+            drawn = random.integers(0, most, shape, np.uint8)
+            Image.fromarray(drawn).save(tmp_path / folder / f"{name}.png")
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").write_text("one\ntwo\n")
+    config = on(
+        "crf",
+        data={"source": "camvid", "root": str(tmp_path)},
+        labels={"masks": 1.0},
+        loss={"crf": 1e5, "from_step": 0},
+        train={"steps": 30, "epoch": 15, "rate": 2e-2},
+    )
+    train_and_report(weak_seg.make(config), config, tmp_path / "run")
+    assert "warning: all pixels alike in 100%" in capsys.readouterr().out
+    found = scores(tmp_path / "run")["network"]
+    assert found["collapsed"] == 1 and found["cut"] > 0
+    assert "all pixels alike in 100%" in (tmp_path / "run" / "report.md").read_text()
+
+
 def test_a_layer_of_mean_field_is_trained_with_the_network(tmp_path):
     config = on("layer", network={"crf_rounds": 2}, train={"rate": 0.1})
     experiment, variables, batch = begun(config)

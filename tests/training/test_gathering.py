@@ -121,3 +121,48 @@ def test_folders_are_those_of_the_draws_of_each_setting(tmp_path):
         "weak, A, data.size 32": [tmp_path / "0", tmp_path / "1"],
         "weak, A, data.size 64": [tmp_path / "2"],
     }
+
+
+def varied(folder, name, labels, value, **changed):
+    """A run with "settings" of which some, such as data_size for data.size, are given."""
+    settings = {key.replace("_", ".", 1): str(of) for key, of in changed.items()}
+    about = {"of": "weak", "loss": "A", "labels": labels, "settings": settings}
+    written(folder, name, about, network={"mIoU": value})
+
+
+def test_the_distance_from_all_labels_is_that_of_the_same_pictures_and_network(tmp_path):
+    for size, value in ((32, 0.5), (64, 0.7)):
+        same = {"data_size": size, "network_width": 8, "network_crf_rounds": 0}
+        varied(tmp_path, f"full {size}", "masks", value, **same, labels_masks=1, train_steps=9)
+        varied(tmp_path, f"few {size}", "few", value - 0.2, **same, labels_masks=0, train_steps=5)
+    varied(tmp_path, "other", "few", 0.4, data_size=32, network_width=16, labels_masks=0)
+    layer = {"data_size": 32, "network_width": 8, "network_crf_rounds": 5}
+    varied(tmp_path, "layer", "few", 0.45, **layer)
+    made = gathering.table(
+        "All",
+        gathering.reports(tmp_path, what="weak"),
+        keys=("labels", "loss"),
+        methods=("network",),
+        measures=("mIoU",),
+        full={"labels": "masks"},
+    )
+    rows = [dict(zip(made.columns, row, strict=True)) for row in made.rows]
+    found = sorted((row["labels"], row["mIoU"], row["from full"]) for row in rows)
+    expected = [
+        *(("few", 0.3, -0.2), ("few", 0.4, None), ("few", 0.45, -0.05), ("few", 0.5, -0.2)),
+        *(("masks", 0.5, 0), ("masks", 0.7, 0)),
+    ]
+    assert [row[:2] for row in found] == [(of, pytest.approx(v)) for of, v, _ in expected]
+    assert [row[2] for row in found] == [d if d is None else pytest.approx(d) for *_, d in expected]
+
+
+def test_runs_of_other_settings_are_lines_of_their_own_unless_labels_alone_differ(tmp_path):
+    for steps, labels, value in ((2000, 0, 0.5), (500, 0, 0.3), (500, 1, 0.4)):
+        name = f"{steps} {labels}"
+        varied(tmp_path, name, str(labels), value, train_steps=steps, labels_length=labels)
+    runs = gathering.reports(tmp_path, what="weak")
+    lines = gathering.along(runs, "labels", names=("loss",), method="network", measure="mIoU")
+    assert lines == {
+        "A, train.steps 2000": {"0": [0.5]},
+        "A, train.steps 500": {"0": [0.3], "1": [0.4]},
+    }

@@ -54,3 +54,14 @@ def test_every_method_is_measured_and_the_first_pictures_are_drawn(tmp_path):
     assert len(asked) == 1
     with Image.open(tmp_path / "pictures.png") as picture:
         picture.load()
+
+
+def test_a_picture_shows_what_its_truth_shows_and_without_one_what_its_labels_say():
+    source = Two()
+    nothing = np.zeros(3, np.float32)
+    looks = [weak_labels.example(source[index], size=4, classes=3) for index in (0, 1)]
+    found = [
+        segmentations.shown(source.mask(index), look._replace(present=present)).tolist()
+        for index, look, present in ((0, looks[0], nothing), (1, looks[1], looks[1].present))
+    ]
+    assert found == [[True, True, False], [1, 1, 0]]
