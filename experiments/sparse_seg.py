@@ -236,6 +236,7 @@ def make(config: Config) -> Experiment:
         measure=measure,
         scores=scores,
         warnings=partial(collapsed, config),
+        refuse=partial(gathering.refuse_missing, config.report.runs),
         report=lambda variables, workdir: report(
             config,
             jax.jit(partial(probabilities, variables)),

@@ -183,6 +183,18 @@ def refuse(config: Config) -> None:
         raise BadInputError("config.network.kind: wanted a network of one stage, got 'hierarchy'")
 
 
+def refuse_without_scribbles(data: Config) -> None:
+    """Raises BadInputError, with what to choose, if scribbles are asked of a folder without any."""
+    asked = data.source in ("folder", "camvid", "bsds500") and data.root
+    root, drawn = Path(data.root), data.seeds == "scribbles" and data.problems != "objects"
+    if asked and drawn and root.is_dir() and not (root / "scribbles").is_dir():
+        raise BadInputError(
+            f"{root / 'scribbles'}: wanted a folder of scribbles, got no such folder; without them "
+            "choose config.labels.masks=1, masks of all pictures, labels.kind=none with "
+            "labels.masks=0.1, say, masks of some, or data.seeds=masks, seeds made of masks"
+        )
+
+
 def collapsed(config: Config, step: float, scores: Any) -> list[str]:
     """A sentence if the network gives whole pictures one label after so many steps."""
     acting = step > config.loss.from_step
@@ -220,6 +232,8 @@ def make(config: Config) -> Experiment:
     refuse(config)
     data, labels, weights = config.data, config.labels, config.loss
     needs_seeds = labels.masks < 1 and labels.kind != "none"
+    if needs_seeds:
+        refuse_without_scribbles(data)
     sources = open_all(config, labelled=labels.masks, needs_seeds=needs_seeds)
     group = partial(Grouped, groups=data.groups) if data.groups else lambda source: source
     source, held_out = group(sources.train), group(sources.validation)
@@ -332,6 +346,7 @@ def make(config: Config) -> Experiment:
         measure=measure,
         scores=scores,
         warnings=partial(collapsed, config),
+        refuse=partial(gathering.refuse_missing, config.report.runs),
         report=lambda variables, workdir: report(
             config,
             partial(scored, variables, train=False),

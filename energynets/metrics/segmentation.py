@@ -126,7 +126,10 @@ def collapse(sums: Mapping[str, np.ndarray]) -> float:
 
 
 def collapse_told(share: float, weights: Mapping[str, float], *, least: float = 0.9) -> list[str]:
-    """A sentence if `collapse` is `least` or more, naming the greatest of the weights, by key."""
+    """A sentence if `collapse` is `least` or more, naming the greatest of the weights, by key.
+
+    Whether that weight is the cause, only a run without it shows.
+    """
     if share < least:
         return []
     told = f"all pixels alike in {share:.0%} of the validation pictures that show several labels"
@@ -134,6 +137,6 @@ def collapse_told(share: float, weights: Mapping[str, float], *, least: float = 
     if not name or not weights[name]:
         return [f"{told}; no energy asks for that: the network has learnt nothing yet"]
     return [
-        f"{told}: the prediction has collapsed; lower {name}, now {weights[name]:g}, or begin with "
-        "more steps without it"
+        f"{told}: the prediction has collapsed; if a run without {name} does not, lower it, now "
+        f"{weights[name]:g}, or begin with more steps without it"
     ]

@@ -48,6 +48,10 @@ def no_warnings(step: int, scores: Mapping[str, float]) -> Sequence[str]:
     return ()
 
 
+def nothing_refused(workdir: Path) -> None:
+    """The `refuse` of a task that takes any run folder."""
+
+
 class Experiment(NamedTuple):
     """A task: all that the loop needs to know of it.
 
@@ -66,6 +70,8 @@ class Experiment(NamedTuple):
     report: (variables, workdir) to the `training.report.Report` that a run ends with; if None,
         the scores of the trained network and of a fresh one.
     transform: gradients to steps, before the rate is applied.
+    refuse: run folder to nothing; raises BadInputError, before anything is written there, for what
+        its report would lack.
     """
 
     init: Callable[[jax.Array], Variables]
@@ -79,3 +85,4 @@ class Experiment(NamedTuple):
     warnings: Callable[[int, Mapping[str, float]], Sequence[str]] = no_warnings
     report: Callable[[Variables, Path], Any] | None = None
     transform: optax.GradientTransformation = optax.scale_by_adam()
+    refuse: Callable[[Path], None] = nothing_refused

@@ -28,6 +28,19 @@ def settings(config: Any) -> dict[str, str]:
     }
 
 
+def refuse_missing(folder: str, workdir: Path) -> None:
+    """A folder of runs, config.report.runs, must be there, or come with the run that lies in it.
+
+    Raises:
+        BadInputError: if it does not; "" asks for none.
+    """
+    comes = workdir.absolute().is_relative_to(Path(folder).absolute())
+    if folder and not (Path(folder).is_dir() or (comes and not Path(folder).exists())):
+        raise BadInputError(
+            f"config.report.runs: wanted a folder of runs, got {folder!r}, which is none"
+        )
+
+
 def reports(folder: Path, *, what: str, but: Path | None = None) -> list[Run]:
     """The scores of every finished run in `folder` whose scores have "run" about `what`.
 

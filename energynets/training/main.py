@@ -78,6 +78,7 @@ def run(make: Callable[[Config], Experiment]) -> None:
 
 def train_and_report(experiment: Experiment, config: Config, workdir: Path) -> None:
     """Trains, or goes on, to the end; then the first process writes the report."""
+    experiment.refuse(workdir)
     variables = loop.train(experiment, config, workdir)
     if jax.process_index() != 0:
         return

@@ -171,6 +171,13 @@ def test_a_config_that_makes_no_sense_is_refused_by_name(part, changed, told):
         sparse_seg.make(config)
 
 
+def test_a_folder_of_runs_that_there_is_not_is_refused_before_anything_is_written(tmp_path):
+    config = on(report={"runs": str(tmp_path / "none")})
+    with pytest.raises(BadInputError, match=r"config\.report\.runs: wanted a folder of runs"):
+        train_and_report(sparse_seg.make(config), config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_variant_that_there_is_not_is_refused():
     with pytest.raises(BadInputError, match="variant: wanted smoke or one of tv, supervised"):
         sparse_seg.get_config("fast")

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,8 @@ def values(experiment, variables, batch):
 
 def probabilities(config, variables, batch):
     network = weak_seg.networks.of(config.network, 4)
-    return jax.nn.softmax(network.apply(variables, batch.image, False))
+    scores: Any = network.apply(variables, batch.image, False)
+    return jax.nn.softmax(scores)
 
 
 def scores(workdir):
@@ -236,7 +238,7 @@ def test_a_weight_so_large_that_all_pixels_are_alike_is_told_in_log_and_report(t
     config = on("crf", loss={"crf": 1e4, "from_step": 0}, train={"steps": 30, "epoch": 15})
     config.train.rate = 2e-2
     train_and_report(weak_seg.make(config), config, tmp_path)
-    told = "the prediction has collapsed; lower config.loss.crf, now 10000"
+    told = "if a run without config.loss.crf does not, lower it, now 10000"
     lines = [line for line in capsys.readouterr().out.splitlines() if told in line]
     assert lines and lines[0].startswith("warning: all pixels alike in ")
     assert sum(told in line for line in (tmp_path / "report.md").read_text().splitlines()) == 1
@@ -331,6 +333,22 @@ def test_a_run_begins_with_a_checkpoint_of_another(tmp_path):
 def test_a_config_that_makes_no_sense_is_refused_by_name(part, values, told):
     config = on()
     config[part].update(values)
+    with pytest.raises(BadInputError, match=told):
+        weak_seg.make(config)
+
+
+def test_a_folder_of_runs_that_there_is_not_is_refused_before_anything_is_written(tmp_path):
+    config = on(report={"runs": str(tmp_path / "none")})
+    with pytest.raises(BadInputError, match=r"config\.report\.runs: wanted a folder of runs"):
+        train_and_report(weak_seg.make(config), config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("source", ["folder", "camvid", "bsds500"])
+@pytest.mark.parametrize("masks", [0.0, 0.5])
+def test_where_there_are_no_scribbles_the_choices_of_this_task_are_told(tmp_path, source, masks):
+    config = on(data={"source": source, "root": str(tmp_path)}, labels={"masks": masks})
+    told = r"wanted a folder of scribbles.*config\.labels\.masks=1.*labels\.kind=none"
     with pytest.raises(BadInputError, match=told):
         weak_seg.make(config)
 

@@ -166,3 +166,15 @@ def test_runs_of_other_settings_are_lines_of_their_own_unless_labels_alone_diffe
         "A, train.steps 2000": {"0": [0.5]},
         "A, train.steps 500": {"0": [0.3], "1": [0.4]},
     }
+
+
+def test_a_folder_of_runs_may_come_with_the_run_that_lies_in_it(tmp_path):
+    runs = tmp_path / "runs"
+    gathering.refuse_missing("", runs)
+    gathering.refuse_missing(str(runs), runs / "first")
+    (tmp_path / "file").touch()
+    for folder, workdir in ((runs, tmp_path / "run"), (tmp_path / "file", tmp_path / "file" / "a")):
+        with pytest.raises(BadInputError, match=r"config\.report\.runs: wanted a folder of runs"):
+            gathering.refuse_missing(str(folder), workdir)
+    runs.mkdir()
+    gathering.refuse_missing(str(runs), tmp_path / "run")
