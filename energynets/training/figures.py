@@ -1,5 +1,6 @@
 """Pictures of a run: training curves, and grids of images, maps and probabilities."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,10 @@ from PIL import Image
 from scipy import ndimage
 
 from energynets.training.journal import read_metrics
+
+# Of the first ten lines, the second ten, …, and of levels.
+_DASHES = ("-", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))
+_LEVELS = ("--", (0, (9, 4)), (0, (2, 5)), (0, (9, 3, 2, 3)))
 
 
 def draw_training(workdir: Path, lines: Mapping[str, float] | None = None) -> None:
@@ -67,11 +72,13 @@ def draw_runs(path: Path, runs: Mapping[str, Sequence[Path]], scalars: Sequence[
                 continue
             steps = sorted(set.intersection(*map(set, logged)))
             values = np.array([[curve[step] for step in steps] for curve in logged])
-            means, colour = values.mean(0), f"C{number % 10}"
-            axis.plot(steps, means, color=colour, linewidth=1, label=name)
+            means, look = values.mean(0), _look(number)
+            axis.plot(steps, means, **look, linewidth=1, label=name)
             if len(logged) > 1:
                 spread = values.std(0, ddof=1)
-                axis.fill_between(steps, means - spread, means + spread, color=colour, alpha=0.2)
+                axis.fill_between(
+                    steps, means - spread, means + spread, color=look["color"], alpha=0.2
+                )
         axis.set_title(scalar)
         axis.set_xlabel("step")
     told = [axis.get_legend_handles_labels() for axis in axes.flat]
@@ -89,21 +96,23 @@ def draw_along(
     """Mean and standard deviation, as a bar, of the values at each number of each line, by name.
 
     Numbers come as texts; values at any other text, such as "all", are a dashed level at their
-    mean. Nothing is drawn of no line. `across` and `upwards` are the axes' titles.
+    mean, with their text in the legend where the line has numbers too. Nothing is drawn of no line.
+    `across` and `upwards` are the axes' titles.
     """
     if not lines:
         return
     figure, axis = _pyplot().subplots(figsize=(6, 4), layout="constrained")
     for place, (name, values) in enumerate(lines.items()):
-        colour = f"C{place % 10}"
-        for level in (np.mean(of) for at, of in values.items() if not _is_number(at)):
-            axis.axhline(level, color=colour, linestyle="--", linewidth=1, label=name)
         numbers = sorted(filter(_is_number, values), key=float)
+        level = {**_look(place), "linestyle": _LEVELS[place // 10 % len(_LEVELS)]}
+        for at in (at for at in values if not _is_number(at)):
+            label = f"{name}: {at}" if numbers else name
+            axis.axhline(float(np.mean(values[at])), **level, linewidth=1, label=label)
         if numbers:
             means = [np.mean(values[at]) for at in numbers]
             # Of a single draw there is no deviation.
             spread = [np.std(of, ddof=1) if len(of := values[at]) > 1 else 0 for at in numbers]
-            where, look = [float(at) for at in numbers], {"color": colour, "marker": "o"}
+            where, look = [float(at) for at in numbers], {**_look(place), "marker": "o"}
             axis.errorbar(where, means, spread, **look, capsize=3, linewidth=1, label=name)
     axis.set_xlabel(across)
     axis.set_ylabel(upwards)
@@ -112,9 +121,22 @@ def draw_along(
 
 
 def _name_below(figure: Any, handles: Sequence[Any], names: Sequence[str]) -> None:
-    """A legend in as many columns as the longest name leaves room for, two at most."""
-    room = figure.get_figwidth() / (0.06 * max(map(len, names)) + 0.5)  # inches, at 7 points
-    figure.legend(handles, names, loc="outside lower center", fontsize=7, ncols=1 + (room >= 2))
+    """A legend in as many columns as the longest name leaves room for, two at most.
+
+    Names that are wider than the figure are broken into lines, and the figure grows by the legend.
+    """
+    width, letter, line, space = figure.get_figwidth(), 0.06, 0.12, 0.05  # inches, at 7 points
+    columns = 1 + (width >= 2 * (letter * max(map(len, names)) + 0.5))
+    broken = [textwrap.fill(name, int((width - 0.7) / letter)) for name in names]
+    height = sum(line * (name.count("\n") + 1) + space for name in broken) / columns
+    figure.set_figheight(figure.get_figheight() + height)
+    place = {"loc": "outside lower center", "fontsize": 7, "ncols": columns}
+    figure.legend(handles, broken, **place)
+
+
+def _look(place: int) -> dict[str, Any]:
+    """Colour and dashes of a line; forty lines differ."""
+    return {"color": f"C{place % 10}", "linestyle": _DASHES[place // 10 % len(_DASHES)]}
 
 
 def _is_number(text: str) -> bool:

@@ -122,6 +122,32 @@ def test_long_names_stand_one_below_the_other_and_within_the_figure(tmp_path, mo
     assert heights[0] == heights[1] < heights[2]
 
 
+def test_many_runs_of_long_names_keep_their_room_and_differ(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: saved.append(figure))
+    where = ", ".join(f"network.something {n}" for n in range(12))
+    names = [f"run {n}, {where}" for n in range(25)]
+    runs = {}
+    for name in names:
+        runs[name] = [tmp_path / name[:6].strip(",")]
+        runs[name][0].mkdir()
+        journal = Journal(runs[name][0], -1)
+        journal.write(0, {"crf": 1.0, "iou": 0.5})
+        journal.close()
+    figures.draw_runs(tmp_path / "runs.png", runs, ("crf", "iou"))
+    lines = {name: {"0": [0.1], "masks": [0.2]} for name in names}
+    figures.draw_along(tmp_path / "along.png", lines, across="length", upwards="mIoU")
+    for figure in saved:
+        figure.canvas.draw()
+        box, axes = figure.legends[0].get_window_extent(), figure.axes[0].get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0
+        assert box.y1 <= axes.y0 and axes.height > 2.5 * figure.dpi
+        dashes = {(line.get_color(), str(line._dash_pattern)) for line in figure.axes[0].lines}
+        assert len(dashes) >= 25
+    told = [text.get_text() for text in saved[1].legends[0].get_texts()]
+    assert len(set(told)) == 50 and all("network.something 11" in name for name in told)
+
+
 def test_nothing_is_drawn_of_no_line(tmp_path):
     figures.draw_along(tmp_path / "along.png", {}, across="pixels", upwards="error")
     assert not (tmp_path / "along.png").exists()
