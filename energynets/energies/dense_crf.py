@@ -10,14 +10,16 @@ the size at which the published loss was taken:
 
 | source | w | pixels / levels of 255 | side | 1ᵀW1 | weight of `per_pixel` |
 |---|---|---|---|---|---|
-| Tang et al., PyTorch code | 2e-9 | 100 / 15, halved to 50 / 15 | 257, half of 513 | 1.4e8 | 0.16 |
+| Tang et al., PyTorch code | 2e-9 | 100 / 15, halved to 50 / 15 | 257, half of 513 | 1.4e8 | 2.0 |
 | Tang et al., Caffe, largeFOV, VGG16 | 1e-8 | 100 / 15 | 321 | 5.3e8 | 3.2 |
 | Tang et al., Caffe, ResNet-101 | 1e-8 | 80 / 13 | 321 | 3.7e8 | 2.2 |
 | RRM and its successors | 1e-7 | 100 / 15, halved to 50 / 15 | 161 (assumed) | 3.3e7 | 2.0 |
 
 1ᵀW1 is the geometric mean over astronaut, chelsea, coffee and rocket of scikit-image; single
-pictures lie within a factor of 2.2 of it. The cross entropies beside these losses are means over
-labelled pixels; beside a sum over them, multiply by their number.
+pictures lie within a factor of 2.2 of it. The weights are those beside a cross entropy that is a
+mean over labelled pixels; beside a sum over them, multiply by their number. The first row has a
+factor of 12 more: that code divides the mean by its batch size of 12 once again, which it does not
+do with the dense CRF, a mean over pictures.
 
 The widths are given as sigma_position in pixels of the image at hand and sigma_colour in its
 units: 80 and 13 on a picture of 320 pixels are `sigma_position=80 * side / 320` and
@@ -30,6 +32,7 @@ from jaxtyping import Array, Float
 
 from energynets.energies.potts import check_grid
 from energynets.ops import bilateral
+from energynets.ops.widths import positive_widths
 
 Planes = Float[Array, "h w k"]
 Scalar = float | Float[Array, ""]
@@ -79,7 +82,7 @@ def _share_of_affinity_jvp(primals, tangents):
     return value / mass, (slope * tangents[1]).sum() / mass
 
 
-@bilateral.positive_widths
+@positive_widths
 @jax.jit
 def energy(
     image: Float[Array, "h w c"],
@@ -116,7 +119,7 @@ def energy(
     return of_affinity(affinity, probabilities)
 
 
-@bilateral.positive_widths
+@positive_widths
 @jax.jit
 def per_pixel(
     image: Float[Array, "h w c"],
@@ -134,7 +137,7 @@ def per_pixel(
     return share_of_affinity(affinity, probabilities)
 
 
-@bilateral.positive_widths
+@positive_widths
 @jax.jit
 def mass(
     image: Float[Array, "h w c"],

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from energynets.energies.potts import check_grid
 from energynets.ops import derivatives
+from energynets.ops.widths import positive_widths
 
 Planes = Float[Array, "h w k"]
 Scalar = float | Float[Array, ""]
@@ -27,6 +28,7 @@ def _root(squared: Array, smooth: Scalar) -> Array:
     return jnp.sqrt(squared + smooth**2) - smooth
 
 
+@positive_widths
 @functools.partial(jax.jit, static_argnames="radius")
 def energy(
     image: Float[Array, "h w c"],
@@ -45,12 +47,13 @@ def energy(
     Args:
         image: not looked at; all energies of segments take the same arguments.
         probabilities: P. Nothing constrains its range.
-        sigma: σ in pixels.
+        sigma: σ in pixels, above 0.
         radius: where G_σ is cut off, in pixels, static; 0: no blur.
         smooth: s, in units of P per squared pixel.
 
     Raises:
-        ValueError: if the two do not lie on one grid or are not floating point.
+        ValueError: if the two do not lie on one grid or are not floating point, or sigma is not
+            above 0.
 
     Source: named as next in Javanmardi et al., "Unsupervised Total Variation Loss …", Sec. 6,
     without a formula; the eigenvalues are those of vesselness filters. Borders repeat the last
@@ -61,6 +64,7 @@ def energy(
     return _root(jnp.square(mean - spread), smooth).sum()
 
 
+@positive_widths
 @functools.partial(jax.jit, static_argnames="radius")
 def norm(
     image: Float[Array, "h w c"],

@@ -6,12 +6,13 @@ from jaxtyping import Array, Float
 from energynets.energies import dense_crf, normalized_cut
 from energynets.energies.potts import check_grid
 from energynets.ops import bilateral
+from energynets.ops.widths import positive_widths
 
 Planes = Float[Array, "h w k"]
 Scalar = float | Float[Array, ""]
 
 
-@bilateral.positive_widths
+@positive_widths
 @jax.jit
 def energy(
     image: Float[Array, "h w c"],
@@ -48,7 +49,7 @@ def energy(
     return dense_crf.of_affinity(crf, probabilities) + gamma * parted
 
 
-@bilateral.positive_widths
+@positive_widths
 @jax.jit
 def per_pixel(
     image: Float[Array, "h w c"],

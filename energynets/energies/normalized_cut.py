@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from energynets.energies import dense_crf
 from energynets.energies.potts import check_grid
 from energynets.ops import bilateral
+from energynets.ops.widths import positive_widths
 
 Planes = Float[Array, "h w k"]
 
@@ -43,7 +44,7 @@ def _of_affinity_jvp(primals, tangents):
     return value, (slope * tangents[1]).sum()
 
 
-@bilateral.positive_widths
+@positive_widths
 @jax.jit
 def energy(
     image: Float[Array, "h w c"],

@@ -8,10 +8,12 @@ from jaxtyping import Array, Float
 
 from energynets.energies.potts import check_grid
 from energynets.ops import derivatives
+from energynets.ops.widths import positive_widths
 
 Scalar = float | Float[Array, ""]
 
 
+@positive_widths
 @functools.partial(jax.jit, static_argnames="radius")
 def energy(
     image: Float[Array, "h w c"],
@@ -32,12 +34,13 @@ def energy(
     Args:
         image: not looked at; all energies of segments take the same arguments.
         probabilities: P. Nothing constrains its range.
-        sigma: σ in pixels.
+        sigma: σ in pixels, above 0.
         radius: where G_σ is cut off, in pixels, static.
         smooth: s, in units of P² per squared pixel.
 
     Raises:
-        ValueError: if the two do not lie on one grid or are not floating point.
+        ValueError: if the two do not lie on one grid or are not floating point, or sigma is not
+            above 0.
 
     Source: named as next in Javanmardi et al., "Unsupervised Total Variation Loss …", Sec. 6,
     without a formula. Central differences; borders repeat the last pixel.

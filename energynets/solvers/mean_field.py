@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from energynets.ops import bilateral, derivatives
+from energynets.ops.widths import positive_widths
 from energynets.solvers.solution import Solution
 
 Planes = Float[Array, "h w k"]
@@ -52,7 +53,7 @@ def potts(labels: int, *, appearance: float = 4.0, smoothness: float = 3.0) -> P
     return Parameters(appearance * one, smoothness * one, 1 - jnp.eye(labels))
 
 
-@bilateral.positive_widths
+@positive_widths
 @functools.partial(jax.jit, static_argnames=("radius", "splits", "landmarks"))
 def field(
     image: Float[Array, "h w c"],
@@ -61,7 +62,7 @@ def field(
     sigma_colour: bilateral.Sigma,
     sigma_smooth: Scalar = 3.0,
     radius: int = 12,
-    splits: tuple[int, ...] = (8, 8),
+    splits: tuple[int, ...] | None = None,
     landmarks: int = 64,
 ) -> Field:
     """The kernels of a picture.

@@ -1,3 +1,5 @@
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -5,9 +7,7 @@ import skimage.data
 import skimage.transform
 from jax.test_util import check_grads
 
-from energynets.energies import dense_crf, kernel_cut, normalized_cut
 from energynets.ops import bilateral
-from energynets.solvers import mean_field
 
 FEW = {"splits": (2, 2), "landmarks": 4}
 
@@ -145,32 +145,11 @@ def test_other_shapes_are_refused():
         bilateral.exact(image, values[:4], sigma_position=2.0, sigma_colour=0.4)
 
 
-@pytest.mark.parametrize("width", [0, -1.0, float("nan"), np.array([0.4, 0.0, 0.4])])
-def test_widths_that_are_not_above_0_are_refused(width):
-    image, values = small()
-    for refused in (
-        lambda: bilateral.affinity(image, sigma_position=2.0, sigma_colour=width),
-        lambda: bilateral.exact(image, values, sigma_position=2.0, sigma_colour=width),
-        lambda: dense_crf.energy(image, values, sigma_position=2.0, sigma_colour=width),
-        lambda: normalized_cut.energy(image, values, sigma_position=2.0, sigma_colour=width),
-        lambda: kernel_cut.energy(image, values, sigma_position=2.0, sigma_colour=width),
-        lambda: mean_field.field(image, sigma_position=2.0, sigma_colour=width),
-    ):
-        with pytest.raises(ValueError, match="sigma_colour must be above 0, got"):
-            refused()
-    with pytest.raises(ValueError, match="sigma_smooth must be above 0, got 0"):
-        mean_field.field(image, sigma_position=2.0, sigma_colour=0.4, sigma_smooth=0)
-
-
-def test_widths_may_be_traced():
-    image, values = small()
-
-    @jax.jit
-    def value(width):
-        return dense_crf.energy(image, values, sigma_position=2.0, sigma_colour=width)
-
-    plain = dense_crf.energy(image, values, sigma_position=2.0, sigma_colour=0.4)
-    assert value(0.4) == pytest.approx(float(plain), rel=1e-5)
+def test_four_times_the_pixels_have_twice_the_leaves():
+    leaves = [
+        math.prod(bilateral.default_splits(side**2)) for side in (1, 320, 400, 401, 800, 1600)
+    ]
+    assert leaves == [64, 64, 64, 128, 128, 256]
 
 
 def test_memory_does_not_grow_with_pixels_times_landmarks():
