@@ -31,6 +31,14 @@ def needed(module: str, package: str, purpose: str) -> Any:
         ) from error
 
 
+def refuse_negative(name: str, values: np.ndarray | float) -> None:
+    """Raises BadInputError unless all values are finite and not negative."""
+    values = np.asarray(values, float)
+    if not (np.isfinite(values) & (values >= 0)).all():
+        bad = values[~(np.isfinite(values) & (values >= 0))].flat[0]
+        raise BadInputError(f"{name} must be finite and not negative, got {bad:g}")
+
+
 def energy(labels: np.ndarray, unary: np.ndarray, edges: np.ndarray, weights: np.ndarray) -> float:
     """E(y) = Σ_i U_i(y_i) + Σ_ij w_ij [y_i ≠ y_j], over nodes and edges."""
     chosen = unary[np.arange(len(labels)), labels].sum()
@@ -66,8 +74,8 @@ def expand(
     Within a factor of 2 of the least energy for more than two labels and costs not negative.
 
     Args:
-        unary: S×K costs, finite.
-        edges: E×2 nodes, 0 to S - 1; weights: E, not negative.
+        unary: S×K costs, finite, of one label or more.
+        edges: E×2 nodes, 0 to S - 1; weights: E, finite and not negative.
         sweeps: at most so many rounds over the labels.
 
     Raises:
@@ -78,6 +86,8 @@ def expand(
     unary, edges, weights = np.asarray(unary, float), np.asarray(edges), np.asarray(weights, float)
     if unary.ndim != 2 or not np.isfinite(unary).all():
         raise BadInputError(f"unary must be finite and S×K, got {unary.shape} or not finite")
+    if not unary.shape[1]:
+        raise BadInputError(f"unary must have one label or more, got {unary.shape}")
     if edges.ndim != 2 or edges.shape[1] != 2 or weights.shape != edges.shape[:1]:
         raise BadInputError(
             f"edges E×2 and weights E must agree, got {edges.shape}, {weights.shape}"
@@ -86,8 +96,7 @@ def expand(
         raise BadInputError(
             f"edges must join nodes from 0 to {len(unary) - 1}, got {edges.min()} to {edges.max()}"
         )
-    if not (weights >= 0).all():
-        raise BadInputError("weights must not be negative")
+    refuse_negative("weights", weights)
     maxflow = needed("maxflow", "PyMaxflow", "graph cut")
     labels = unary.argmin(-1)
     best = energy(labels, unary, edges, weights)

@@ -9,15 +9,24 @@ from scipy import ndimage
 
 from energynets.errors import BadInputError
 from energynets.solvers import alpha_expansion
-from energynets.solvers.alpha_expansion import Labelling, needed
+from energynets.solvers.alpha_expansion import Labelling, needed, refuse_negative
+
+_ROUNDING = 1e-3  # by which resized pictures leave [0, 1]
 
 
 def contrast(image: np.ndarray, *, beta: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """exp(-beta |I_p - I_q|²) of neighbours below each other, (H-1)×W, and beside, H×(W-1).
 
     beta: None for 1/(2 mean |I_p - I_q|²) of the picture, GrabCut's choice.
+
+    Raises:
+        BadInputError: if the image is not H×W×C, floating point in [0, 1].
     """
-    squared = [np.square(np.diff(np.asarray(image, float), axis=axis)).sum(-1) for axis in (0, 1)]
+    image = np.asarray(image)
+    if image.ndim != 3:
+        raise BadInputError(f"image must be H×W×C, got {image.shape}")
+    refuse_other_levels(image)
+    squared = [np.square(np.diff(image.astype(float), axis=axis)).sum(-1) for axis in (0, 1)]
     if beta is None:
         count = sum(part.size for part in squared)
         mean = sum(part.sum() for part in squared) / max(count, 1)
@@ -49,9 +58,10 @@ def expand(
     a unary cost of 0 for its label and of a large number for the others.
 
     Args:
-        unary: H×W×K costs, finite.
-        weights: of neighbours below and beside each other, not negative, as `contrast` makes them.
-        smoothness: factor of the second sum, not negative.
+        unary: H×W×K costs, finite, of one label or more.
+        weights: of neighbours below and beside each other, finite and not negative, as `contrast`
+            makes them.
+        smoothness: factor of the second sum, finite and not negative.
         sweeps: at most so many rounds over the labels.
 
     Within a factor of 2 of the least energy for more than two labels.
@@ -71,8 +81,8 @@ def expand(
         raise BadInputError(
             f"weights must be {height - 1}×{width} and {height}×{width - 1}, got {shapes}"
         )
-    if smoothness < 0 or any((np.asarray(weight) < 0).any() for weight in weights):
-        raise BadInputError("smoothness and weights must not be negative")
+    for name, of in (("smoothness", smoothness), ("weights", weights[0]), ("weights", weights[1])):
+        refuse_negative(name, of)
     pixels = np.arange(height * width).reshape(height, width)
     down = np.stack([pixels[:-1], pixels[1:]], -1).reshape(-1, 2)
     right = np.stack([pixels[:, :-1], pixels[:, 1:]], -1).reshape(-1, 2)
@@ -101,18 +111,23 @@ def scribble_proposal(
     original cuts superpixels; this one cuts pixels, with weights `contrast(image, beta=beta)`.
 
     Args:
-        image: H×W×C.
+        image: H×W×C in [0, 1], floating point.
         probabilities: H×W×K; uniform ones for the first round.
         seeds: H×W×K planes in {0, 1}.
         smoothness, sweeps: as in `expand`.
 
+    Raises:
+        BadInputError: as `contrast` and `expand`.
+
     Source: Lin et al., "ScribbleSup"; Tang et al., Sec. 4.2.
     """
-    if probabilities.shape != seeds.shape or image.shape[:2] != seeds.shape[:2]:
+    fitting = seeds.ndim == 3 and image.shape[:2] == seeds.shape[:2]
+    if not fitting or probabilities.shape != seeds.shape or not seeds.shape[2]:
         raise BadInputError(
             "image H×W×C, probabilities H×W×K and seeds H×W×K must agree, got "
             f"{image.shape}, {probabilities.shape} and {seeds.shape}"
         )
+    refuse_negative("smoothness", smoothness)
     unary = -np.log(np.clip(np.asarray(probabilities, float), 1e-7, 1))
     weights = contrast(image, beta=beta)
     # More than all that smoothness and other pixels could pay.
@@ -131,7 +146,7 @@ def grab_cut(image: np.ndarray, seeds: np.ndarray, *, rounds: int = 5) -> np.nda
 
     Args:
         image: H×W×3 in [0, 1], floating point.
-        seeds: H×W×K planes in {0, 1}, of two labels or more.
+        seeds: H×W×K planes in {0, 1}; pixels of two labels or more, one label each.
         rounds: of fitting colour models and cutting.
 
     Raises:
@@ -139,12 +154,15 @@ def grab_cut(image: np.ndarray, seeds: np.ndarray, *, rounds: int = 5) -> np.nda
 
     Source: Rother, Kolmogorov, Blake, "GrabCut", for two labels.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or seeds.shape[:-1] != image.shape[:2]:
+    fitting = image.ndim == seeds.ndim == 3 and seeds.shape[:2] == image.shape[:2]
+    if not fitting or image.shape[2] != 3:
         raise BadInputError(
             f"image must be H×W×3 and seeds H×W×K, got {image.shape} and {seeds.shape}"
         )
-    refuse_integers(image)
+    refuse_other_levels(image)
     drawn = seeds > 0
+    if (drawn.sum(-1) > 1).any():
+        raise BadInputError("seeds must be of one label at each pixel, got several at some")
     seeded = np.flatnonzero(drawn.any((0, 1)))
     if len(seeded) < 2:
         raise BadInputError(f"seeds must have some pixels of two labels, got {len(seeded)}")
@@ -169,7 +187,11 @@ def grab_cut(image: np.ndarray, seeds: np.ndarray, *, rounds: int = 5) -> np.nda
     return seeded[far.argmin(-1)]
 
 
-def refuse_integers(image: np.ndarray) -> None:
-    """Raises BadInputError unless the image is floating point: levels of 255 are not in [0, 1]."""
-    if not np.issubdtype(np.asarray(image).dtype, np.floating):
+def refuse_other_levels(image: np.ndarray) -> None:
+    """Raises BadInputError unless the image is floating point in [0, 1], not in levels of 255."""
+    image = np.asarray(image)
+    if not np.issubdtype(image.dtype, np.floating):
         raise BadInputError(f"image must be floating point in [0, 1], got {image.dtype}")
+    if image.size and not (image.min() >= -_ROUNDING and image.max() <= 1 + _ROUNDING):
+        found = f"{image.min():g} to {image.max():g}"
+        raise BadInputError(f"image must be floating point in [0, 1], got it from {found}")

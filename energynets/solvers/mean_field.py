@@ -113,6 +113,11 @@ def _messages(field: Field, marginals: Planes, parameters: Parameters) -> Planes
     return parameters.appearance * wide + parameters.smoothness * narrow
 
 
+def _refuse_negative(steps: int) -> None:
+    if steps < 0:
+        raise ValueError(f"steps must not be negative, got {steps}")
+
+
 @functools.partial(jax.jit, static_argnames="steps")
 def solve(
     field: Field,
@@ -131,7 +136,7 @@ def solve(
         field: as `field` makes it.
         scores: H×W×K, logarithms of a network's probabilities, or its scores.
         parameters: `potts(K)` or trained ones.
-        steps: static; 5 to 10 are usual.
+        steps: static, not negative; 5 to 10 are usual.
         tol: `converged` when no marginal changed by more in the last step.
 
     `residual` is that largest change. Parallel steps can oscillate where the weights are large and
@@ -139,12 +144,13 @@ def solve(
 
     Raises:
         ValueError: if scores are not of the field's picture, or scores and parameters differ in
-            their number of labels.
+            their number of labels, or steps are negative.
 
     Source: Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge
     Potentials"; unrolled as a layer by Zheng et al., "Conditional Random Fields as Recurrent
     Neural Networks".
     """
+    _refuse_negative(steps)
     labels, grid = scores.shape[-1], field.appearance_scale.shape[:2]
     if scores.shape[:2] != grid:
         raise ValueError(
@@ -190,15 +196,16 @@ def propose(
         seeds: planes in {0, 1}.
         weight: λ of the plain sum R; for λ' of `dense_crf.per_pixel` beside a sum over pixels,
             λ'/`dense_crf.mass`.
-        steps: static.
+        steps: static, not negative.
         tol: as in `solve`.
 
     Raises:
-        ValueError: if probabilities and seeds differ in shape.
+        ValueError: if probabilities and seeds differ in shape, or steps are negative.
 
     Source: Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation", Eq. 7
     to 10.
     """
+    _refuse_negative(steps)
     if probabilities.shape != seeds.shape:
         raise ValueError(
             f"probabilities and seeds must agree, got {probabilities.shape} and {seeds.shape}"

@@ -10,13 +10,14 @@ Segmentation", Sec. 3.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from energynets.errors import BadInputError
 from energynets.solvers import alpha_expansion
-from energynets.solvers.alpha_expansion import Labelling, needed
-from energynets.solvers.graph_cut import refuse_integers
+from energynets.solvers.alpha_expansion import Labelling, needed, refuse_negative
+from energynets.solvers.graph_cut import refuse_other_levels
 
 _COLOURS, _SLOPES = 25, 10  # bins of a channel's and of a direction's histogram
 
@@ -32,15 +33,18 @@ def superpixels(image: np.ndarray, *, scale: float = 200.0, least: int = 20) -> 
 
     Args:
         image: H×W×3 in [0, 1], floating point.
-        scale: larger ones make larger segments; some 150 of 256×192 pixels by default.
-        least: pixels of the smallest segment.
+        scale: larger ones make larger segments; some 150 of 256×192 pixels by default; above 0.
+        least: pixels of the smallest segment, not negative.
 
     Raises:
-        BadInputError: if scikit-image is missing or the image is not as above.
+        BadInputError: if scikit-image is missing or an argument is not as above.
     """
     if image.ndim != 3 or image.shape[2] != 3:
         raise BadInputError(f"image must be H×W×3, got {image.shape}")
-    refuse_integers(image)
+    refuse_other_levels(image)
+    if not 0 < scale < np.inf:
+        raise BadInputError(f"scale must be finite and above 0, got {scale}")
+    refuse_negative("least", least)
     segmentation = needed("skimage.segmentation", "scikit-image", "superpixels")
     return segmentation.felzenszwalb(image, scale=scale, sigma=0.8, min_size=least)
 
@@ -136,12 +140,14 @@ def propose(
     if (
         not image.shape[:2] == shape == probabilities.shape[:2]
         or seeds.shape != probabilities.shape
+        or seeds.ndim != 3
     ):
         raise BadInputError(
             "image H×W×C, segments H×W, probabilities and seeds H×W×K must agree, got "
             f"{image.shape}, {shape}, {probabilities.shape} and {seeds.shape}"
         )
-    refuse_integers(image)
+    refuse_other_levels(image)
+    refuse_negative("smoothness", smoothness)
     if segments.dtype.kind not in "iu" or segments.min() < 0:
         raise BadInputError(
             f"segments must be integers from 0 on, got {segments.dtype} from {segments.min()} on"
@@ -196,8 +202,11 @@ def alternate(
         segment: image to superpixels, H×W.
 
     Raises:
-        BadInputError: as `propose` and `superpixels`.
+        BadInputError: as `propose` and `superpixels`; if there are not as many seeds as images; if
+            what `fit` returns is not as above.
     """
+    if len(images) != len(seeds):
+        raise BadInputError(f"images and seeds must be as many, got {len(images)} and {len(seeds)}")
     segments = [segment(image) for image in images]
     probabilities: Sequence[np.ndarray] = [np.full(s.shape, 1 / s.shape[-1]) for s in seeds]
     for round_ in range(rounds):
@@ -208,3 +217,19 @@ def alternate(
         yield labels
         if round_ + 1 < rounds:
             probabilities = fit(labels)
+            _refuse_other_shapes(probabilities, [planes.shape for planes in seeds])
+
+
+def _refuse_other_shapes(probabilities: Any, wanted: list[tuple[int, ...]]) -> None:
+    """Raises BadInputError unless `fit` returned an array of each of these shapes."""
+    if not hasattr(probabilities, "__len__"):
+        got = type(probabilities).__name__
+        raise BadInputError(f"fit must return probabilities of each picture, got {got}")
+    shapes = [np.shape(of) for of in probabilities]
+    if len(shapes) != len(wanted):
+        raise BadInputError(
+            f"fit must return probabilities of each of {len(wanted)} pictures, got {len(shapes)}"
+        )
+    for number, (shape, of) in enumerate(zip(shapes, wanted, strict=True)):
+        if shape != of:
+            raise BadInputError(f"fit must return {of} for picture {number}, got {shape}")

@@ -74,7 +74,9 @@ def test_bad_input_is_told_in_one_line(monkeypatch):
         ((unary, edges.T, weights), "edges E×2 and weights E must agree"),
         ((unary, edges, weights[1:]), "edges E×2 and weights E must agree"),
         ((unary, edges + 1, weights), "nodes from 0 to 5, got 1 to 6"),
-        ((unary, edges, -weights), "must not be negative"),
+        ((unary, edges, -weights), "must be finite and not negative"),
+        ((unary, edges, weights + np.inf), "weights must be finite and not negative, got inf"),
+        ((unary[:, :0], edges, weights), r"one label or more, got \(6, 0\)"),
     ):
         with pytest.raises(BadInputError, match=told):
             alpha_expansion.expand(*bad)

@@ -109,7 +109,7 @@ def test_a_missing_package_is_told_in_one_line(monkeypatch, module, package):
         if module == "maxflow":
             graph_cut.expand(*problem(2), smoothness=1.0)
         else:
-            graph_cut.grab_cut(IMAGE, np.ones((3, 4, 2)))
+            graph_cut.grab_cut(IMAGE, np.eye(2)[np.arange(12).reshape(3, 4) % 2])
     assert "\n" not in str(caught.value)
 
 
@@ -121,13 +121,48 @@ def test_bad_input_is_told_in_one_line():
     ):
         with pytest.raises(BadInputError, match=expected):
             graph_cut.expand(*bad, smoothness=1.0)
-    with pytest.raises(BadInputError, match="negative"):
-        graph_cut.expand(unary, weights, smoothness=-1.0)
+    for smoothness in (-1.0, np.inf, np.nan):
+        told = f"smoothness must be finite and not negative, got {smoothness:g}"
+        with pytest.raises(BadInputError, match=told):
+            graph_cut.expand(unary, weights, smoothness=smoothness)
+        with pytest.raises(BadInputError, match=told):
+            graph_cut.scribble_proposal(IMAGE, unary, np.round(unary), smoothness=smoothness)
+    with pytest.raises(BadInputError, match="weights must be finite"):
+        graph_cut.expand(unary, (weights[0], weights[1] * np.nan), smoothness=1.0)
+    with pytest.raises(BadInputError, match="one label or more"):
+        graph_cut.expand(unary[..., :0], weights, smoothness=1.0)
+    with pytest.raises(BadInputError, match="must agree"):
+        graph_cut.scribble_proposal(IMAGE, unary[..., :0], unary[..., :0])
+    with pytest.raises(BadInputError, match="seeds H×W×K"):
+        graph_cut.grab_cut(IMAGE, unary[..., 0])
+    with pytest.raises(BadInputError, match="some pixels of two labels, got 0"):
+        graph_cut.grab_cut(IMAGE, unary[..., :0])
+    with pytest.raises(BadInputError, match="of one label at each pixel"):
+        graph_cut.grab_cut(IMAGE, np.ones((3, 4, 2)))
+    with pytest.raises(BadInputError, match="image must be H×W×C"):
+        graph_cut.contrast(IMAGE[..., 0])
     with pytest.raises(BadInputError, match="must agree"):
         graph_cut.scribble_proposal(IMAGE, unary, unary[:2])
     with pytest.raises(BadInputError, match="seeds H×W×K"):
         graph_cut.grab_cut(IMAGE, unary[:2])
     with pytest.raises(BadInputError, match="some pixels of two labels, got 0"):
         graph_cut.grab_cut(IMAGE, np.zeros((3, 4, 2)))
-    with pytest.raises(BadInputError, match=r"floating point in \[0, 1\], got uint8"):
-        graph_cut.grab_cut((255 * IMAGE).astype(np.uint8), np.ones((3, 4, 2)))
+    seeds = np.eye(2)[np.arange(12).reshape(3, 4) % 2]
+    for levels, told in (
+        ((255 * IMAGE).astype(np.uint8), "uint8"),
+        (255 * IMAGE, "it from .* to 2"),
+    ):
+        for refused in (
+            lambda levels: graph_cut.grab_cut(levels, seeds),
+            lambda levels: graph_cut.scribble_proposal(levels, unary, seeds),
+            graph_cut.contrast,
+        ):
+            with pytest.raises(BadInputError, match=rf"floating point in \[0, 1\], got {told}"):
+                refused(levels)
+
+
+def test_grab_cut_of_seeds_at_every_pixel_is_those_seeds():
+    pytest.importorskip("cv2")
+    for count in (2, 3):
+        labels = np.arange(12).reshape(3, 4) % count
+        np.testing.assert_array_equal(graph_cut.grab_cut(IMAGE, np.eye(count)[labels]), labels)

@@ -159,3 +159,7 @@ def test_other_shapes_and_numbers_of_labels_are_refused():
     with pytest.raises(ValueError, match="must agree"):
         affinity = bilateral.affinity(IMAGE, **WIDTHS)
         mean_field.propose(affinity, softmax(SCORES), SEEDS[..., :2], weight=0.2)
+    with pytest.raises(ValueError, match="steps must not be negative, got -1"):
+        mean_field.solve(field, SCORES, mean_field.potts(3), steps=-1)
+    with pytest.raises(ValueError, match="steps must not be negative, got -1"):
+        mean_field.propose(affinity, softmax(SCORES), SEEDS, weight=0.2, steps=-1)

@@ -96,6 +96,17 @@ def test_what_does_not_fit_is_told():
         scribble_sup.propose(image, squares(24, 24, 4) / 2, seeds, seeds)
     with pytest.raises(BadInputError, match="image must be H×W×3"):
         scribble_sup.superpixels(image[..., 0])
+    with pytest.raises(BadInputError, match=r"in \[0, 1\], got it from .* to 1"):
+        scribble_sup.superpixels(255 * image)
+    with pytest.raises(BadInputError, match="must agree, got"):
+        scribble_sup.propose(image, squares(24, 24, 4), seeds[..., 0], seeds[..., 0])
+    with pytest.raises(BadInputError, match="smoothness must be finite and not negative, got inf"):
+        scribble_sup.propose(image, squares(24, 24, 4), seeds, seeds, smoothness=np.inf)
+    for scale in (-1.0, 0.0, np.inf):
+        with pytest.raises(BadInputError, match=f"scale must be finite and above 0, got {scale}"):
+            scribble_sup.superpixels(image, scale=scale)
+    with pytest.raises(BadInputError, match="least must be finite and not negative, got -1"):
+        scribble_sup.superpixels(image, least=-1)
 
 
 def test_superpixels_part_what_looks_different():
@@ -137,3 +148,21 @@ def test_one_round_asks_for_no_network():
         [image], [seeds], lambda labels: 1 / 0, rounds=1, segment=lambda _: squares(24, 24, 4)
     )
     np.testing.assert_array_equal(labels[0], truth)
+
+
+@pytest.mark.parametrize(
+    ("fit", "told"),
+    [
+        (lambda labels: None, "fit must return probabilities of each picture, got NoneType"),
+        (lambda labels: [], "fit must return probabilities of each of 1 pictures, got 0"),
+        (lambda labels: labels, r"fit must return \(24, 24, 3\) for picture 0, got \(24, 24\)"),
+    ],
+)
+def test_a_fit_that_returns_something_else_is_told_so(fit, told):
+    pytest.importorskip("maxflow")
+    image, seeds, _ = picture()
+    how = {"segment": lambda _: squares(24, 24, 4)}
+    with pytest.raises(BadInputError, match=told):
+        list(scribble_sup.alternate([image], [seeds], fit, rounds=2, **how))
+    with pytest.raises(BadInputError, match="images and seeds must be as many, got 1 and 2"):
+        list(scribble_sup.alternate([image], [seeds] * 2, fit, rounds=2, **how))
