@@ -45,7 +45,7 @@ def test_smoke_trains_and_reports_both_networks(tmp_path, kind):
         1 - scores["network"]["pixel accuracy"]
     )
     text = (tmp_path / "tv" / "report.md").read_text()
-    assert f"| {kind} | 10 | supervised + 1 TV | network | 1 |" in text
+    assert f"| {kind} | 10 | supervised + 0.3 TV | network | 1 |" in text
     assert f"| {kind} | all | supervised | network | 1 |" in text
     assert "(figures/errors.png)" in text
     assert ("network, MRF 2" in scores) != ("Without MRF smoothing: " in text)
@@ -86,6 +86,14 @@ def test_errors_are_drawn_against_pixels_with_mrfs_of_the_plain_network_alone(
     ]
 
 
+def test_by_default_network_rate_and_weight_are_those_of_the_readmes_table():
+    """A weight of 1 made the patch ConvNet's pictures one label; so did none, in 200 steps."""
+    config = sparse_seg.get_config()
+    assert (config.network.kind, config.train.rate) == ("hierarchy", 3e-3)
+    assert (config.loss.tv, config.loss.from_step) == (0.3, 0)
+    assert sparse_seg.about(config)["loss"] == "supervised + 0.3 TV"
+
+
 def test_draws_choose_other_pixels_and_repeat_themselves():
     first, again, other, more = (
         begun(on(labels=changed))[2].known
@@ -99,7 +107,7 @@ def test_draws_choose_other_pixels_and_repeat_themselves():
 
 @pytest.mark.parametrize("error", ["cross_entropy", "squared"])
 def test_the_loss_is_the_mean_error_and_the_weighted_variation(error):
-    config = on(loss={"tv": 3.0, "error": error})
+    config = on(loss={"tv": 3.0, "error": error}, network={"kind": "patches"})
     experiment, variables, batch = begun(config)
     network = networks.of(config.network, 4)
     p = jax.nn.softmax(network.apply(variables, batch.image, False))
