@@ -4,6 +4,8 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
 from jaxtyping import Array, Float
 
 from energynets.energies.random_walker import edge_weights, energy
@@ -31,6 +33,9 @@ def solve(
 ) -> Solution:
     """argmin over Y of `energies.random_walker.energy`: (L + λQ) Y = λ Q X.
 
+    The labels of a pixel sum to 1, so that K-1 planes are solved for: Y = 1/K + Z V with
+    orthonormal directions V, along which the energy falls apart into that of each plane.
+
     Direct: nested dissection without any cancellation, refined against the energy's own
     derivative; see `quadratic.minimise`. Work of order N^1.5 and memory N log N for N pixels,
     whatever beta, the floor and the seeds are.
@@ -41,11 +46,12 @@ def solve(
     beta, seed_weight and the floor, forwards and backwards and repeatedly, by the implicit
     function theorem: the derivative costs one more substitution.
 
-    `residual` is max |D⁻¹ (λ Q X - (L + λQ) Y)| with D the diagonal of L + λQ: how far a pixel's
-    probability is from the weighted mean of its neighbours and its seed. It is that of the
-    solution before it is brought to [0, 1]. A small residual alone does not prove a small error,
-    since a region held by weak edges can move as a whole: `converged` asks, too, that the last
-    round of refinement moved no probability by more than `tol`.
+    `residual` is max |D⁻¹ (λ Q X - (L + λQ) Y) Vᵀ| with D the diagonal of L + λQ: how far a pixel's
+    probabilities are from the weighted mean of its neighbours and its seed, √2 times the distance
+    of either where there are two labels. It is that of the solution before it is brought to
+    [0, 1]. A small residual alone does not prove a small error, since a region held by weak edges
+    can move as a whole: `converged` asks, too, that the last round of refinement moved Z by no
+    more than `tol`.
 
     Args:
         inputs: image H×W×C and seed planes H×W×K, one example. Computed in the image's type, in
@@ -80,18 +86,28 @@ def solve(
     held = jax.lax.stop_gradient(seed_weight * seeds.sum(-1)).max() > 0
     given = Seeded(image, jnp.where(held, seeds, 1 / seeds.shape[-1]))
     strengths = {"beta": beta, "seed_weight": jnp.where(held, seed_weight, 1), "floor": floor}
-    matrix = stencil(given, **strengths)
+    basis = jnp.asarray(_directions(seeds.shape[-1]), dtype)
+
+    def probabilities(z: Array) -> Array:
+        return 1 / seeds.shape[-1] + jnp.matmul(z, basis, precision="highest")
+
+    def coordinates(planes: Array) -> Array:
+        return jnp.matmul(planes, basis.T, precision="highest")
+
     solution = quadratic.minimise(
-        lambda y: energy(given, y, **strengths),
-        seeds,
-        matrix=matrix,
+        lambda z: energy(given, probabilities(z), **strengths),
+        jnp.zeros_like(seeds[..., : basis.shape[0]]),
+        matrix=stencil(given, **strengths),
         factor=factor,
-        start=start,
+        start=None if start is None else coordinates(jnp.asarray(start, dtype)),
         tol=tol,
         again=again,
         method=method,
     )
-    return solution._replace(value=_probabilities(solution.value))
+    # What no seed reaches keeps coordinates of 0; elsewhere, labels without seeds have none.
+    reached = (solution.value != 0).any(-1, keepdims=True)
+    possible = (given.seeds > 0).any((0, 1)) | ~reached
+    return solution._replace(value=_cut_to_probabilities(probabilities(solution.value), possible))
 
 
 def stencil(
@@ -109,13 +125,16 @@ def stencil(
     return Stencil(seed_weight * seeds.sum(-1), jnp.stack([right, none, down, none]))
 
 
-def _probabilities(value: Array) -> Array:
-    """`value` brought to [0, 1] with sum 1; differentiated as if nothing had been cut off.
+def _directions(labels: int) -> np.ndarray:
+    """(K-1)×K: an orthonormal basis of what can be added to probabilities; 1×1 for one label."""
+    return scipy.linalg.helmert(labels) if labels > 1 else np.ones((1, 1))
 
-    Exact solutions are not negative and sum to 1: what is cut off is rounding, and a sum that is
-    nearly 0 means a pixel that no seed reaches.
+
+def _cut_to_probabilities(value: Array, possible: Array) -> Array:
+    """`value` in [0, 1] with sum 1, and 0 for what is not possible; differentiated as if not cut.
+
+    The exact solution is that, so that what is cut off is rounding.
     """
-    positive = value + jax.lax.stop_gradient(jnp.maximum(value, 0) - value)
-    total = positive.sum(-1, keepdims=True)
-    reached = total > jnp.finfo(value.dtype).eps
-    return jnp.where(reached, positive / jnp.where(reached, total, 1), 1 / value.shape[-1])
+    allowed = jnp.where(possible, jnp.maximum(value, 0), 0)
+    positive = value + jax.lax.stop_gradient(allowed - value)
+    return positive / positive.sum(-1, keepdims=True)
