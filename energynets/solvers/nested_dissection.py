@@ -22,6 +22,8 @@ _WHOLE = 256
 # For each radius, the sides of the tiles at most, and how many merges are made elementwise.
 _TILE = {1: 4, 2: 7}
 _SMALL = {1: 4}
+# Numbers of all regions that are merged together from the start.
+_CACHED = 2**20
 
 
 class Separators(NamedTuple):
@@ -82,9 +84,12 @@ def factor(stencil: Stencil) -> Factor:
         rows, small, left = jax.lax.map(begin, jnp.arange(plan.rows.pixels.shape[0] // tiles.chunk))
         left = left.reshape(*_grid(plan, tiles), *left.shape[-2:])
         large = []
-        for merge in plan.merges[tiles.merges :]:
-            separators, left = _eliminate(*_children(left, merge.along), merge, BLOCKS)
-            large.append(separators)
+        for merges in _stages(plan.merges[tiles.merges :], left.size):
+            together = 2 ** sum(merge.along == 0 for merge in merges)
+            parts = left.reshape(-1, together, *left.shape[1:])
+            done = jax.lax.map(functools.partial(_join, merges=merges), parts)
+            separators, left = jax.tree.map(lambda of: of.reshape(-1, *of.shape[2:]), done)
+            large += separators
     return Factor(rows, small, tuple(large), None, (height, width), stencil.radius)
 
 
@@ -173,6 +178,25 @@ def _grid(plan: Plan, tiles: Tiles) -> tuple[int, int]:
         plan.rows.pixels.shape[0] >> done.count(0),
         plan.columns.pixels.shape[0] >> done.count(1),
     )
+
+
+def _stages(merges: tuple[Merge, ...], size: int) -> list[tuple[Merge, ...]]:
+    """Merges that make one of two rows of regions, if all of them hold many numbers; the others.
+
+    The first ones move more numbers than they compute, and two rows by themselves fit into a cache.
+    """
+    down = [number for number, merge in enumerate(merges) if merge.along == 0]
+    end = down[1] if size > _CACHED and len(down) > 1 else 0
+    return [stage for stage in (merges[:end], merges[end:]) if stage]
+
+
+def _join(left: Array, merges: tuple[Merge, ...]) -> tuple[list[Separators], Array]:
+    """Eliminate the separators between regions, in rows and columns, merge after merge."""
+    made = []
+    for merge in merges:
+        separators, left = _eliminate(*_children(left, merge.along), merge, BLOCKS)
+        made.append(separators)
+    return made, left
 
 
 def _eliminate(

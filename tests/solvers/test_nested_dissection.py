@@ -66,6 +66,14 @@ def test_the_solution_is_that_of_superlu(dissected, case):
     np.testing.assert_allclose(value, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
+def test_rows_merged_by_themselves_give_the_same_factor(monkeypatch):
+    matrix, _ = conductors(18, 17, 2)
+    together = jax.jit(factor)(matrix)
+    monkeypatch.setattr(nested_dissection, "_CACHED", 0)
+    apart = jax.jit(lambda given: factor(given))(matrix)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), apart, together)
+
+
 def test_one_plane_is_one_right_hand_side():
     matrix, _ = conductors(5, 7, 1)
     made = factor(matrix)
