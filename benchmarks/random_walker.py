@@ -15,21 +15,29 @@ They run at the first tolerance of 1e-3, 1e-5, … 1e-13 that brings them within
 first one that takes a minute, or at the last; the note says which. It builds its matrix within the
 time, and is asked about the first picture alone.
 
-A batch is one program, which takes picture after picture (`jax.lax.map`: what a picture needs then
-stays in a CPU's cache) or all together (`vmap`), against a loop over splu.
+A batch is one program, against a loop over splu: each core is a device of its own
+(`--xla_force_host_platform_device_count`) and takes picture after picture of its share
+(`jax.lax.map`: what a picture needs then stays in the cache); or one device takes all of them so,
+or together (`vmap`).
 """
 
 import argparse
+import functools
+import math
+import os
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from skimage.segmentation import random_walker as scikit_random_walker
 
+from benchmarks import child
 from benchmarks.pictures import photographs, strokes
 from benchmarks.rows import OURS, Kept, Row, alternate, installed, missing, show
 from benchmarks.systems import System, direct, told
@@ -49,6 +57,15 @@ def walk(inputs: Seeded, beta):
 
 def one_by_one(inputs: Seeded, beta):
     return jax.lax.map(lambda one: walk(one, beta), inputs)
+
+
+def on_every_device(inputs: Seeded, beta):
+    mesh = jax.make_mesh((len(jax.devices()),), ("batch",))
+    share, whole = PartitionSpec("batch"), PartitionSpec()
+    # What a loop starts from is the same on all devices, which the check does not expect.
+    return jax.shard_map(
+        one_by_one, mesh=mesh, in_specs=(share, whole), out_specs=share, check_vma=False
+    )(inputs, beta)
 
 
 def compiled(inputs: Seeded, function=walk):
@@ -146,8 +163,15 @@ def _scikit(inputs: Seeded, beta: float, ours, about: Row, modes: tuple[str, ...
         yield about | {"method": method, **times, "error": error, "note": note}
 
 
-def batch(size: int, count: int, beta: float, repeats: int, root: Path | None) -> Iterator[Row]:
-    """`count` crops in one program, against a loop over splu."""
+def batch(
+    size: int, count: int, betas: list[float], repeats: int, root: str | None
+) -> list[dict[str, Any]]:
+    """`count` crops, shared among the devices; in a process of its own."""
+    with jax.enable_x64(True):
+        return list(_batch(size, count, betas, repeats, root))
+
+
+def _batch(size: int, count: int, betas: list[float], repeats: int, root: str | None):
     large = photographs(2 * size, root, 4)
     crops = []
     for number in range(count):
@@ -156,25 +180,35 @@ def batch(size: int, count: int, beta: float, repeats: int, root: Path | None) -
         crops.append(picture[row * size :, column * size :][:size, :size])
     seeds = np.broadcast_to(strokes(size), (count, size, size, 2))
     inputs = Seeded(jnp.asarray(np.stack(crops)), jnp.asarray(seeds))
-    ways = {OURS: one_by_one, f"{OURS}, under vmap": jax.vmap(walk, (0, None))}
-    programs = {method: compiled(inputs, function) for method, function in ways.items()}
-    problems = [system(Seeded(*pair), beta) for pair in zip(*inputs, strict=True)]
+    devices = len(jax.devices())
+    mesh = jax.make_mesh((devices,), ("batch",))
+    shared = jax.device_put(inputs, NamedSharding(mesh, PartitionSpec("batch")))
+    ways = {
+        OURS: (on_every_device, shared),
+        f"{OURS}, on one device": (one_by_one, inputs),
+        f"{OURS}, under vmap": (jax.vmap(walk, (0, None)), inputs),
+    }
+    programs = {method: (*compiled(of, way), of) for method, (way, of) in ways.items()}
+    for beta in betas:
+        problems = [system(Seeded(*pair), beta) for pair in zip(*inputs, strict=True)]
 
-    def call(program):
-        return Kept(lambda: jax.block_until_ready(program(inputs, beta)))
+        def call(program, of, beta=beta):
+            return Kept(lambda: jax.block_until_ready(program(of, beta)))
 
-    calls = {method: call(program) for method, (program, _) in programs.items()}
-    calls["splu, a loop"] = Kept(lambda: np.stack([problem.splu() for problem in problems]))
-    truth = np.stack([problem.refined() for problem in problems])
-    about = {"comparison": "random walker, batch", "case": f"{count}×{size}², β = {beta:g}"}
-    for method, times in alternate(calls, repeats).items():
-        found = calls[method].result
-        row = about | {"method": method, **times}
-        if method in programs:
-            program, compiling = programs[method]
-            note = f"compiled in {compiling:.0f} s of CPU"
-            row, found = row | told(found, program, note), found.value
-        yield row | {"error": _error(found, truth)}
+        calls = {method: call(program, of) for method, (program, _, of) in programs.items()}
+        loop = functools.partial(map, System.splu, problems)
+        calls["splu, a loop"] = Kept(lambda loop=loop: np.stack(list(loop())))
+        truth = np.stack([problem.refined() for problem in problems])
+        about = {"comparison": "random walker, batch", "case": f"{count}×{size}², β = {beta:g}"}
+        for method, times in alternate(calls, repeats).items():
+            found = calls[method].result
+            row = about | {"method": method, **times}
+            if method in programs:
+                program, compiling, _ = programs[method]
+                note = f"compiled in {compiling:.0f} s of CPU"
+                note += f", {devices} devices" if method == OURS else ""
+                row, found = row | told(found, program, note), found.value
+            yield row | {"error": _error(found, truth)}
 
 
 def rows(
@@ -191,8 +225,17 @@ def rows(
     with jax.enable_x64(True):
         for size in sizes:
             yield from single(size, betas, repeats, root, modes)
-        for beta in betas:
-            yield from batch(side, count, beta, 3 * repeats, root)
+    cores = f"--xla_force_host_platform_device_count={math.gcd(count, os.cpu_count() or 1)}"
+    yield from child.run(
+        "benchmarks.random_walker:batch",
+        timeout=1800,
+        environment={"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {cores}".strip()},
+        size=side,
+        count=count,
+        betas=betas,
+        repeats=3 * repeats,
+        root=root and str(root),
+    )
 
 
 def quick() -> Iterator[Row]:
