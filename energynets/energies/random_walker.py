@@ -41,7 +41,8 @@ def energy(
     yᵀLy is the sum over neighbours of w_ij |y_i - y_j|², each pair counted once, with
     w_ij = exp(-beta |I_i - I_j|²) + floor; Q is the diagonal that is 1 where a label is
     seeded, one at most in a pixel, and x are the seeds. Non-negative, and 0 only for constants that
-    agree with every seed.
+    agree with every seed. Other seeds than 0 and 1, or of several labels in a pixel, are weights:
+    the second term is λ Σ_il x_il |y_i - e_l|², e_l being 1 for label l and 0 for the others.
 
     Args:
         inputs: image H×W×C in [0, 1] with any number of channels (one grey channel gives the
@@ -71,28 +72,27 @@ def energy(
         jnp.pad(edge_weights(image, axis, beta=beta, floor=floor), ends)
         for axis, ends in ((0, ((0, 1), (0, 0))), (1, ((0, 0), (0, 1))))
     )
-    held = seed_weight * _over_labels(seeds)
-    planes = down, right, held, seeds, probabilities
+    planes = down, right, seed_weight * _over_labels(seeds), seed_weight * seeds, probabilities
     return _quadratic(*(jnp.asarray(plane, dtype) for plane in planes))
 
 
 @jax.custom_jvp
-def _quadratic(down: Array, right: Array, held: Array, x: Array, y: Array) -> Array:
-    """Σ down_i |y_i - y_below|² + right_i |y_i - y_beside|² + held_i |y_i - x_i|², over pixels i.
+def _quadratic(down: Array, right: Array, held: Array, seeds: Array, y: Array) -> Array:
+    """Σ_i down_i |y_i - y_below|² + right_i |y_i - y_beside|² + Σ_l seeds_il |y_i - e_l|².
 
-    Weights are H×W; those of edges that would leave the picture are 0.
+    Weights are H×W, those of edges that would leave the picture 0; held is Σ_l seeds_il.
     """
     # Wrapped, unlike the reads of the gradient: were they equal, XLA would do them once and keep
     # two copies of y, which takes three times as long as reading y again.
     terms = down[..., None] * jnp.square(y - neighbours(y, 0, 1, wrap=True))
     terms += right[..., None] * jnp.square(y - neighbours(y, 1, 1, wrap=True))
-    terms += held[..., None] * jnp.square(y - x)
+    terms += seeds * jnp.square(1 - y) + (held[..., None] - seeds) * jnp.square(y)
     return _over_labels(terms).sum()
 
 
 def _quadratic_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     """Written out, so that the gradient, 2 (Ly + Q(y - x)), is one pass that keeps nothing."""
-    down, right, held, x, y = primals
+    down, right, held, seeds, y = primals
 
     def of_weight(axis: int) -> Array:
         # The pair of a pixel and the one before it, at the place of the latter.
@@ -104,13 +104,13 @@ def _quadratic_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
         flow += jnp.roll(down, 1, 0)[..., None] * (y - neighbours(y, 0, -1))
         flow += right[..., None] * (y - neighbours(y, 1, 1))
         flow += jnp.roll(right, 1, 1)[..., None] * (y - neighbours(y, 1, -1))
-        return 2 * (flow + held[..., None] * (y - x))
+        return 2 * (flow + seeds * (y - 1) + (held[..., None] - seeds) * y)
 
     derivatives = (
         lambda: of_weight(0),
         lambda: of_weight(1),
-        lambda: _over_labels(jnp.square(y - x)),
-        lambda: -2 * held[..., None] * (y - x),
+        lambda: _over_labels(jnp.square(y)),
+        lambda: 1 - 2 * y,
         of_y,
     )
     value = _quadratic(*primals)

@@ -57,11 +57,12 @@ def solve(
         radius: of the windows.
         start: where to begin, H×W; 0 if None.
         factor: of `stencil` for the same picture with other seeds, from
-            `nested_dissection.factor`; it then takes more steps, but no new factor.
+            `nested_dissection.factor`; it then takes more steps, but no new factor. Give the
+            solution before it as `start` as well.
         method: "direct", "iterative", or by size, see `quadratic.minimise`.
 
     Raises:
-        ValueError: as `energies.matting.energy`.
+        ValueError: as `energies.matting.energy`, or if start has another shape.
     """
     dtype = jnp.promote_types(inputs.image.dtype, jnp.float32)
     image, seeds, epsilon, seed_weight = (
@@ -74,6 +75,8 @@ def solve(
 
     like = jnp.zeros(image.shape[:2], dtype)
     jax.eval_shape(of, like)  # refuses what does not fit before anything else can
+    if start is not None and start.shape != like.shape:
+        raise ValueError(f"start must be H×W like alpha, got {start.shape} for {like.shape}")
     matrix = stencil(given, epsilon=epsilon, seed_weight=seed_weight, radius=radius)
     # Every window is nearly content with any affine function of its colours.
     spanned = jnp.concatenate([jnp.ones_like(like)[None], jnp.moveaxis(image, -1, 0)])

@@ -54,6 +54,7 @@ def minimise(
     again: bool = True,
     method: Method = "auto",
     spanned: Float[Array, "f h w"] | None = None,
+    size: Scalar = 0.0,
 ) -> Solution:
     """argmin of a quadratic energy over arrays like `like`.
 
@@ -87,6 +88,7 @@ def minimise(
             given, and "iterative" (`iterative.minimise`, in memory linear in pixels) elsewhere.
         spanned: fields that cost little energy locally, for "iterative"; see
             `multigrid.preconditioner`. Without them it takes conductances of radius 1 only.
+        size: what a correction is set against where all values are smaller; for "direct".
 
     Raises:
         ValueError: if neither a stencil nor a radius is given, or for another method.
@@ -101,14 +103,15 @@ def minimise(
         matrix = probe(energy, like, radius=radius)
     if method == "auto" and factor is None:
         height, width = matrix.ground.shape
-        size = nested_dissection.numbers((height, width), matrix.radius)
-        method = "direct" if size <= DIRECT_NUMBERS else "iterative"
+        numbers = nested_dissection.numbers((height, width), matrix.radius)
+        method = "direct" if numbers <= DIRECT_NUMBERS else "iterative"
     if method == "iterative":
         return iterative.minimise(
             energy, like, matrix=matrix, spanned=spanned, start=start, tol=tol
         )
     tol = jnp.asarray(jnp.finfo(like.dtype).eps ** (2 / 3) if tol is None else tol, like.dtype)
-    matrix, factor, start, tol = jax.lax.stop_gradient((matrix, factor, start, tol))
+    size = jnp.asarray(size, like.dtype)
+    matrix, factor, start, tol, size = jax.lax.stop_gradient((matrix, factor, start, tol, size))
     diagonal = stencil.diagonal(matrix)
     # A pixel without any edge or ground has no equation.
     diagonal = jnp.where(diagonal > 0, diagonal, 1).reshape(
@@ -116,7 +119,7 @@ def minimise(
     )
     made = factor is None
     system = _System(
-        matrix, nested_dissection.factor(_cast(matrix, jnp.float32)) if made else factor, tol
+        matrix, nested_dissection.factor(_cast(matrix, jnp.float32)) if made else factor, tol, size
     )
 
     def solve(misfit: Function, guess: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -125,25 +128,26 @@ def minimise(
         return value, jax.tree.map(lambda what: what.astype(value.dtype), told)
 
     def solve_tangent(matvec: Function, rhs: Array) -> Array:
+        relative = system._replace(size=jnp.zeros_like(size))  # derivatives have any scale
         return jax.lax.custom_linear_solve(
             matvec,
             rhs,
             lambda product, b: _solve(
-                lambda u: b - product(u), jnp.zeros_like(b), system, made, again
+                lambda u: b - product(u), jnp.zeros_like(b), relative, made, again
             )[0],
             symmetric=True,
         )
 
     value, told = jax.lax.custom_root(
         lambda u: gradient(u) / 2,
-        zeros if start is None else start,
+        zeros if start is None else jnp.where(jnp.isfinite(start), start, 0),
         solve,
         solve_tangent,
         has_aux=True,
     )
     steps, settled = jax.lax.stop_gradient(told)
     error = jax.lax.stop_gradient(gradient(value) / 2) / diagonal
-    residual = jnp.nan_to_num(jnp.abs(error).max(), nan=jnp.inf)
+    residual = jnp.nan_to_num(jnp.abs(error).max(), nan=jnp.inf, posinf=jnp.inf)
     converged = (settled > 0) & (residual <= tol)
     return Solution(value, residual, steps.astype(jnp.int32), converged)
 
@@ -165,6 +169,7 @@ class _System(NamedTuple):
     matrix: Stencil
     factor: Factor
     tol: Array
+    size: Array
 
 
 def _solve(residual: Function, start: Array, system: _System, made: bool, again: bool):
@@ -172,13 +177,13 @@ def _solve(residual: Function, start: Array, system: _System, made: bool, again:
 
     `made`: whether the factor is that of this very matrix. `again`: whether to try in float64.
     """
-    matrix, factor, tol = system
+    matrix, factor, tol, size = system
     positive = (matrix.edges.min(initial=0) >= 0) & (matrix.ground.min(initial=0) >= 0)
 
     def attempt(factor: Factor, own: bool) -> tuple[Array, Array, Array]:
         roundings = _TRUST * jnp.finfo(factor.dtype).eps
         trust = jnp.where(positive, roundings, jnp.inf) if own else jnp.inf
-        given = _System(matrix, factor, tol)
+        given = _System(matrix, factor, tol, size)
         return _improve(residual, start, given, jnp.asarray(trust, start.dtype), own)
 
     first = attempt(factor, made)
@@ -226,7 +231,7 @@ def _improve(
     `own`: whether the factor is that of this matrix.
     """
 
-    matrix, factor, tol = system
+    matrix, factor, tol, least = system
     # Corrections of a factor that is right to some roundings shrink until rounding of residuals is
     # all that is left: in the type of the factor at once, in float64 far below a loose tolerance.
     foretells = jnp.isfinite(trust) & (factor.dtype != start.dtype) & (tol >= _LOOSE)
@@ -258,7 +263,7 @@ def _improve(
         helps = (moved < state.limit) & jnp.isfinite(value).all()  # False for NaN
         value = jnp.where(helps, value, state.value)
         left, unit = measured(value)
-        scale = jnp.abs(value).max()
+        scale = jnp.maximum(jnp.abs(value).max(), least)
         shrinks = jnp.maximum(ratio(moved, state.best), ratio(unit, state.unit))
         left_over = jnp.where(foretells & (state.steps > 0), _MARGIN * shrinks * moved, jnp.inf)
         settled = jnp.minimum(moved, left_over) <= tol * scale

@@ -61,17 +61,21 @@ def solve(
         floor: what is added to every edge weight, at least 0.
         tol: largest residual and largest last movement, in probability; eps^(2/3) if None, which
             is 2e-5 in float32 and 4e-11 in float64.
-        start: where to begin, H×W×K; 0 if None.
+        start: where to begin, H×W×K; 1/K if None. It stays where no seed reaches.
         factor: of `stencil` for the same picture with other seeds, from
-            `nested_dissection.factor`; it then takes more steps, but no new factor. A stroke more
-            is cheaper that way.
+            `nested_dissection.factor`; it then takes more steps, but no new factor. For a stroke
+            more give the solution before it as `start` as well: without, that is not cheaper.
         again: whether a factor in float64 may take over where one in float32 does not do, as it
             may not in float64 below floors of some 1e-9. Doubles the time to compile.
         method: "direct", "iterative", or by size, see `quadratic.minimise`.
 
     Raises:
-        ValueError: if image and seeds do not lie on the same grid.
+        ValueError: if image and seeds do not lie on the same grid, or start has another shape.
     """
+    if start is not None and start.shape != inputs.seeds.shape:
+        raise ValueError(
+            f"start must be H×W×K like the seeds, got {start.shape} and {inputs.seeds.shape}"
+        )
     if inputs.image.shape[:2] != inputs.seeds.shape[:2]:
         raise ValueError(
             "image H×W×C and seeds H×W×K must lie on the same grid, got "
@@ -83,7 +87,7 @@ def solve(
     )
 
     # Without anything that holds it, every constant is a minimum: each pixel is then tied to 1/K.
-    held = jax.lax.stop_gradient(seed_weight * seeds.sum(-1)).max() > 0
+    held = (jax.lax.stop_gradient(seed_weight * seeds.sum(-1)) != 0).any()
     given = Seeded(image, jnp.where(held, seeds, 1 / seeds.shape[-1]))
     strengths = {"beta": beta, "seed_weight": jnp.where(held, seed_weight, 1), "floor": floor}
     basis = jnp.asarray(_directions(seeds.shape[-1]), dtype)
@@ -103,6 +107,7 @@ def solve(
         tol=tol,
         again=again,
         method=method,
+        size=1.0,
     )
     # What no seed reaches keeps coordinates of 0; elsewhere, labels without seeds have none.
     reached = (solution.value != 0).any(-1, keepdims=True)

@@ -155,6 +155,16 @@ def test_adding_a_constant_to_the_labels_costs_nothing_without_seeds():
     np.testing.assert_allclose(energy(unseeded, y + 0.5), energy(unseeded, y), rtol=1e-5)
 
 
+def test_seeds_of_several_labels_are_weights_of_distances_to_each():
+    rng = np.random.default_rng(5)
+    image, seeds, y = rng.random((4, 5, 3)), rng.random((4, 5, 3)), rng.random((4, 5, 3))
+    apart = (seeds[..., None] * (y[..., None, :] - np.eye(3)) ** 2).sum()
+    with jax.enable_x64(True):
+        none = energy(Seeded(jnp.asarray(image), jnp.zeros((4, 5, 3))), jnp.asarray(y))
+        full = energy(Seeded(*map(jnp.asarray, (image, seeds))), jnp.asarray(y), seed_weight=2.0)
+    np.testing.assert_allclose(full - none, 2 * apart, rtol=1e-12)
+
+
 def test_a_constant_that_agrees_with_every_seed_costs_nothing():
     image = jnp.asarray(picture("noise"), jnp.float32)
     y = jnp.zeros((12, 17, 2)).at[..., 1].set(1)

@@ -190,6 +190,36 @@ def test_derivatives_agree_with_finite_differences_both_ways(derivatives, which)
         np.testing.assert_allclose(backward, tangent(only), rtol=1e-9)
 
 
+def test_the_derivative_in_the_seeds_is_right_where_a_label_has_none():
+    with jax.enable_x64(True):
+        image, seeds = example(jnp.float64, 6, 8)
+        weights = jnp.asarray(np.random.default_rng(3).normal(size=seeds.shape))
+        compiled = jax.jit(lambda x: score(weights, image, x, 50.0, 2.0, 0.01))
+        slope = jax.grad(compiled)(seeds)
+        labelled = tuple(np.argwhere(np.asarray(seeds) > 0)[0])
+        for place, below in ((labelled, -1e-5), ((0, 7, 0), 0.0)):
+            ends = [compiled(seeds.at[place].add(t)) for t in (below, 1e-5)]
+            expected = (ends[1] - ends[0]) / (1e-5 - below)
+            np.testing.assert_allclose(slope[place], expected, rtol=1e-3)
+
+
+def test_seeds_of_several_labels_are_weights():
+    with jax.enable_x64(True):
+        image = jnp.asarray(texture(5, 6))
+        seeds = np.zeros((5, 6, 3))
+        seeds[1, 1], seeds[3, 4] = (1, 1, 0), (0, 0, 0.5)
+        inputs = Seeded(image, jnp.asarray(seeds))
+        solution = solve(inputs, beta=5.0)
+        matrix = stencil(inputs, beta=5.0)
+        left = apply(matrix, solution.value) - seeds
+        lowest = energy(inputs, solution.value, beta=5.0)
+        moved = solution.value + 1e-3 * np.random.default_rng(0).normal(size=seeds.shape)
+        assert solution.converged
+        assert energy(inputs, moved, beta=5.0) > lowest
+    np.testing.assert_allclose(left, 0, atol=1e-10)
+    np.testing.assert_allclose(solution.value.sum(-1), 1, rtol=1e-12)
+
+
 def test_the_second_derivative_agrees_with_finite_differences(derivatives):
     point, _, _, _, _ = derivatives
     with jax.enable_x64(True):
@@ -261,6 +291,24 @@ def test_a_picture_that_is_not_finite_gives_probabilities_that_are_not_converged
     np.testing.assert_allclose(solution.value.sum(-1), 1, rtol=1e-6)
 
 
+def test_seeds_or_a_start_that_are_not_finite_leave_no_nan():
+    inputs = example(jnp.float32)
+    broken = solve(inputs._replace(seeds=inputs.seeds.at[4, 4].set(jnp.nan)))
+    assert not broken.converged
+    assert jnp.isinf(broken.residual)
+    assert jnp.isfinite(broken.value).all()
+    begun = solve(inputs, start=jnp.full_like(inputs.seeds, jnp.nan))
+    assert begun.converged
+    np.testing.assert_allclose(begun.value, solve(inputs).value, atol=1e-6)
+
+
+def test_probabilities_that_seeds_hardly_tell_apart_converge():
+    # Everywhere 1/K but for little: corrections count against 1, not against what differs.
+    image = jnp.zeros((13, 15, 3))
+    seeds = jnp.zeros((13, 15, 3)).at[jnp.array([1, 6, 11]), 7, jnp.arange(3)].set(1)
+    assert solve(Seeded(image, seeds), seed_weight=1e-7).converged
+
+
 @pytest.mark.parametrize("seed_weight", [0.0, 1.0])
 def test_without_seeds_every_label_is_as_likely(seed_weight):
     inputs = example(jnp.float32)
@@ -320,6 +368,8 @@ def test_changing_the_weights_does_not_recompile():
 def test_grids_that_differ_are_refused():
     with pytest.raises(ValueError, match="must lie on the same grid, got"):
         solve(Seeded(jnp.ones((4, 5, 3)), jnp.ones((5, 4, 2))))
+    with pytest.raises(ValueError, match="start must be H×W×K like the seeds, got"):
+        solve(Seeded(jnp.ones((4, 5, 3)), jnp.ones((4, 5, 2))), start=jnp.ones((4, 5, 1)))
 
 
 @pytest.mark.parametrize("size", [1, 32, 33, 67])
