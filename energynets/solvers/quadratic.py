@@ -30,6 +30,8 @@ Method = Literal["auto", "direct", "iterative"]
 DIRECT_NUMBERS = 2**28
 
 _MAX_STEPS = 100
+# With the factor of another matrix: as many take as long as a factor.
+_KEPT = 12
 # Steps without a smaller correction after which rounding is all that is left.
 _PATIENCE = 8
 # A factor of conductances that are not negative is right to a few hundred roundings, whatever the
@@ -69,7 +71,8 @@ def minimise(
     The first corrections use a factor in float32, even where values are float64: it is exact to
     some roundings where no conductance is negative, and preconditions conjugate gradients where
     one is. If that does not converge, a factor in float64 takes over where values are float64;
-    where they are float32, the solution is reported as not converged.
+    where they are float32, the solution is reported as not converged. If it does not with the
+    `factor` that is given, a new one takes over.
 
     Args:
         energy: of one array like `like`, a scalar, quadratic, convex and bounded below. Where
@@ -78,7 +81,8 @@ def minimise(
         matrix: A, half the second derivative of the energy; found by probing if None.
         radius: how far an equation reaches, in rows and columns; for probing.
         factor: of a similar stencil, in place of a new one: of the same picture with other seeds,
-            say. The more alike they are, the fewer steps it takes. See `nested_dissection.factor`.
+            say. The more alike they are, the fewer steps it takes; after 12 a new one is made. See
+            `nested_dissection.factor`.
         start: where to begin; 0 if None.
         tol: largest residual and correction, see above; eps^(2/3) if None, which is 2e-5 in
             float32 and 4e-11 in float64. A larger one takes fewer steps.
@@ -175,7 +179,8 @@ class _System(NamedTuple):
 def _solve(residual: Function, start: Array, system: _System, made: bool, again: bool):
     """The zero of a residual b - A u: the solution, the corrections made, whether it settled.
 
-    `made`: whether the factor is that of this very matrix. `again`: whether to try in float64.
+    `made`: whether the factor is that of this very matrix, else a new one may take over. `again`:
+    whether one in float64 may.
     """
     matrix, factor, tol, size = system
     positive = (matrix.edges.min(initial=0) >= 0) & (matrix.ground.min(initial=0) >= 0)
@@ -187,14 +192,15 @@ def _solve(residual: Function, start: Array, system: _System, made: bool, again:
         return _improve(residual, start, given, jnp.asarray(trust, start.dtype), own)
 
     first = attempt(factor, made)
-    if not again or (start.dtype == factor.dtype and made):
+    renewed = start.dtype if again else factor.dtype
+    if made and renewed == factor.dtype:
         value, steps, settled = first
         return value, (steps, settled)
 
     def exactly(state: tuple) -> tuple:
         # What does not depend on the loop's state would be moved out of it, and always be made.
         known, before = jax.lax.optimization_barrier((matrix, state[1]))
-        value, steps, settled = attempt(nested_dissection.factor(known), True)
+        value, steps, settled = attempt(nested_dissection.factor(_cast(known, renewed)), True)
         return value, before + steps, settled, jnp.asarray(True)
 
     # A loop that runs once or not at all: under vmap a `cond` would always run.
@@ -283,7 +289,7 @@ def _improve(
             since=since,
             steps=steps,
             settled=settled,
-            going=helps & ~settled & (since < _PATIENCE) & (steps < _MAX_STEPS),
+            going=helps & ~settled & (since < _PATIENCE) & (steps < (_MAX_STEPS if own else _KEPT)),
         )
 
     zeros = jnp.zeros_like(start)

@@ -63,8 +63,10 @@ def solve(
             is 2e-5 in float32 and 4e-11 in float64.
         start: where to begin, H×W×K; 1/K if None. It stays where no seed reaches.
         factor: of `stencil` for the same picture with other seeds, from
-            `nested_dissection.factor`; it then takes more steps, but no new factor. For a stroke
-            more give the solution before it as `start` as well: without, that is not cheaper.
+            `nested_dissection.factor`; it then takes more steps, and no new factor unless 12 do not
+            do. For a stroke more give the solution before it as `start` as well. It pays for a
+            short stroke in one region, and not where a stroke crosses many regions that weak edges
+            hold: a new factor is cheaper there.
         again: whether a factor in float64 may take over where one in float32 does not do, as it
             may not in float64 below floors of some 1e-9. Doubles the time to compile.
         method: "direct", "iterative", or by size, see `quadratic.minimise`.
