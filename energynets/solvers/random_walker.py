@@ -13,6 +13,7 @@ from energynets.seeded import Seeded
 from energynets.solvers import quadratic
 from energynets.solvers.nested_dissection import Factor
 from energynets.solvers.solution import Solution
+from energynets.solvers.star_mesh import settled
 from energynets.solvers.stencil import Stencil
 
 Scalar = float | Float[Array, ""]
@@ -97,11 +98,16 @@ def solve(
     def probabilities(z: Array) -> Array:
         return 1 / seeds.shape[-1] + jnp.matmul(z, basis, precision="highest")
 
+    def of(z: Array) -> Array:
+        # Once: computed anew for each neighbour, rounded otherwise, what flows from a pixel to the
+        # next would not be what arrives there.
+        return energy(given, settled(probabilities, z), **strengths)
+
     def coordinates(planes: Array) -> Array:
         return jnp.matmul(planes, basis.T, precision="highest")
 
     solution = quadratic.minimise(
-        lambda z: energy(given, probabilities(z), **strengths),
+        of,
         jnp.zeros_like(seeds[..., : basis.shape[0]]),
         matrix=stencil(given, **strengths),
         factor=factor,

@@ -124,7 +124,7 @@ def _inverse_by_nodes(edges: Array, ground: Array, axis: int) -> Array:
 
     def step(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         known, ground = state
-        share, column, ground = _settled(conduct, known, ground, k)
+        share, column, ground = settled(conduct, known, ground, k)
         first, second = jnp.expand_dims(node == k, 1), node == k
         kept = jnp.where(first | second, 0, known)
         return kept + jnp.expand_dims(share, axis + 1) * jnp.expand_dims(column, axis), ground
@@ -140,7 +140,7 @@ def _lane_sum(terms: list[Array]) -> Array:
     return terms[0]
 
 
-def _settled(compute: Callable, *inputs: Array):
+def settled(compute: Callable, *inputs: Array):
     """`compute(*inputs)` once: XLA would compute it again for every element that uses it.
 
     On CPU it fuses across an `optimization_barrier`, but not what lies in a branch; the barrier
@@ -159,7 +159,7 @@ def _lane_product(left: Float[Array, "k m t"], right: Float[Array, "k n t"]) -> 
     def compute(left: Array, right: Array) -> Array:
         return _lane_sum([left[k][:, None] * right[k][None] for k in range(left.shape[0])])
 
-    return _settled(compute, left, right)
+    return settled(compute, left, right)
 
 
 def _lane_apply(matrix: Float[Array, "m k t"], vectors: Float[Array, "k n t"]) -> Array:
@@ -167,7 +167,7 @@ def _lane_apply(matrix: Float[Array, "m k t"], vectors: Float[Array, "k n t"]) -
         terms = [matrix[:, k][:, None] * vectors[k][None] for k in range(matrix.shape[1])]
         return _lane_sum(terms)
 
-    return _settled(compute, matrix, vectors)
+    return settled(compute, matrix, vectors)
 
 
 def _lane_total(array: Float[Array, "m k t"]) -> Array:
