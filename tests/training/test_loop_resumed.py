@@ -110,7 +110,7 @@ for count in (1, 2):
     ends.append((variables, losses))
 assert len(losses) == 2 and losses[1] < losses[0], losses  # the variables are not the first ones
 jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=ATOL), *ends)
-""".replace("ATOL", "2e-5")  # a fiftieth of what Adam moves by in a step that is noise alone
+""".replace("ATOL", "1e-4")  # a tenth of what Adam moves by in a step that is noise alone
 
 
 @pytest.mark.parametrize(
