@@ -80,9 +80,9 @@ def minimise(
         like: for shape and type, float32 or float64; its values are not read.
         matrix: A, half the second derivative of the energy; found by probing if None.
         radius: how far an equation reaches, in rows and columns; for probing.
-        factor: of a similar stencil, in place of a new one: of the same picture with other seeds,
-            say. The more alike they are, the fewer steps it takes; after 12 a new one is made. See
-            `nested_dissection.factor`.
+        factor: in place of a new one, that of A from `nested_dissection.keep` and `update`, which
+            pay where A has changed at some pixels; or that of a similar stencil: the more alike
+            they are, the fewer steps it takes, and after 12 a new one is made.
         start: where to begin; 0 if None.
         tol: largest residual and correction, see above; eps^(2/3) if None, which is 2e-5 in
             float32 and 4e-11 in float64. A larger one takes fewer steps.
@@ -185,13 +185,14 @@ def _solve(residual: Function, start: Array, system: _System, made: bool, again:
     matrix, factor, tol, size = system
     positive = (matrix.edges.min(initial=0) >= 0) & (matrix.ground.min(initial=0) >= 0)
 
-    def attempt(factor: Factor, own: bool) -> tuple[Array, Array, Array]:
+    def attempt(factor: Factor, own: Array) -> tuple[Array, Array, Array]:
         roundings = _TRUST * jnp.finfo(factor.dtype).eps
-        trust = jnp.where(positive, roundings, jnp.inf) if own else jnp.inf
-        given = _System(matrix, factor, tol, size)
-        return _improve(residual, start, given, jnp.asarray(trust, start.dtype), own)
+        trust = jnp.where(own & positive, roundings, jnp.inf).astype(start.dtype)
+        return _improve(residual, start, _System(matrix, factor, tol, size), trust, own)
 
-    first = attempt(factor, made)
+    true = jnp.asarray(True)
+    own = true if made else _is_of(factor, matrix)
+    first = attempt(factor, own)
     renewed = start.dtype if again else factor.dtype
     if made and renewed == factor.dtype:
         value, steps, settled = first
@@ -200,12 +201,13 @@ def _solve(residual: Function, start: Array, system: _System, made: bool, again:
     def exactly(state: tuple) -> tuple:
         # What does not depend on the loop's state would be moved out of it, and always be made.
         known, before = jax.lax.optimization_barrier((matrix, state[1]))
-        value, steps, settled = attempt(nested_dissection.factor(_cast(known, renewed)), True)
-        return value, before + steps, settled, jnp.asarray(True)
+        value, steps, settled = attempt(nested_dissection.factor(_cast(known, renewed)), true)
+        return value, before + steps, settled, true
 
     # A loop that runs once or not at all: under vmap a `cond` would always run.
+    needless = own & (renewed == factor.dtype)
     value, steps, settled, _ = jax.lax.while_loop(
-        lambda state: ~state[2] & ~state[3], exactly, (*first, jnp.asarray(False))
+        lambda state: ~state[2] & ~state[3], exactly, (*first, needless)
     )
     return value, (steps, settled)
 
@@ -228,7 +230,7 @@ class _State(NamedTuple):
 
 
 def _improve(
-    residual: Function, start: Array, system: _System, trust: Array, own: bool
+    residual: Function, start: Array, system: _System, trust: Array, own: Array
 ) -> tuple[Array, Array, Array]:
     """Conjugate gradients preconditioned with a factor; a few rounds of refinement if it fits.
 
@@ -240,6 +242,7 @@ def _improve(
     matrix, factor, tol, least = system
     # Corrections of a factor that is right to some roundings shrink until rounding of residuals is
     # all that is left: in the type of the factor at once, in float64 far below a loose tolerance.
+    most = jnp.where(own, _MAX_STEPS, _KEPT)
     foretells = jnp.isfinite(trust) & (factor.dtype != start.dtype) & (tol >= _LOOSE)
 
     def measured(value: Array) -> tuple[Array, Array]:
@@ -264,7 +267,7 @@ def _improve(
         length = ratio(dot(state.left, direction), curvature)
         change = length * direction
         # The factor's own estimate of the error, unless it is that of another matrix.
-        moved = state.unit * jnp.abs(z).max() if own else jnp.abs(change).max()
+        moved = jnp.where(own, state.unit * jnp.abs(z).max(), jnp.abs(change).max())
         value = state.value + change
         helps = (moved < state.limit) & jnp.isfinite(value).all()  # False for NaN
         value = jnp.where(helps, value, state.value)
@@ -289,7 +292,7 @@ def _improve(
             since=since,
             steps=steps,
             settled=settled,
-            going=helps & ~settled & (since < _PATIENCE) & (steps < (_MAX_STEPS if own else _KEPT)),
+            going=helps & ~settled & (since < _PATIENCE) & (steps < most),
         )
 
     zeros = jnp.zeros_like(start)
@@ -311,6 +314,11 @@ def _improve(
     )
     state = jax.lax.while_loop(lambda state: state.going, step, state)
     return state.value, state.steps, state.settled
+
+
+def _is_of(factor: Factor, matrix: Stencil) -> Array:
+    differ = nested_dissection.differ(factor.of, _cast(matrix, factor.dtype))
+    return ~(differ.ground.any() | differ.edges.any())
 
 
 def _cast(matrix: Stencil, dtype) -> Stencil:

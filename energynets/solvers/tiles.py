@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from energynets.solvers.dissection import Axis, Plan
 from energynets.solvers.star_mesh import LANES
@@ -172,6 +172,20 @@ def nodes(plan: Plan, tiles: Tiles, chunk: Array) -> tuple[Array, Array, Array]:
     empty = (i < 0) | (j < 0)
     width = int(plan.columns.pixels.max()) + 1
     return jnp.where(empty, 0, i * width + j), here & ~empty, empty
+
+
+def holding(pixels: Bool[Array, "h w"], plan: Plan, *, owned: bool) -> Bool[Array, "i j"]:
+    """For each row and column of tiles, whether the tile has one of these pixels at its nodes.
+
+    `owned`: count only those that the tile owns.
+    """
+    for axis in (plan.rows, plan.columns):
+        here = axis.pixels >= 0
+        if owned:
+            here &= _owned(axis, np.arange(here.shape[1])).T
+        lines = pixels[jnp.asarray(np.where(here, axis.pixels, 0), jnp.int32)]
+        pixels = (lines & jnp.asarray(here)[..., None]).any(1).T
+    return pixels
 
 
 def _rows(tiles: Tiles, table: np.ndarray, chunk: Array) -> Array:

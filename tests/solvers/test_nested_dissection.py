@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,8 +7,8 @@ import pytest
 import scipy.sparse
 import scipy.sparse.linalg
 
-from energynets.solvers import nested_dissection
-from energynets.solvers.nested_dissection import factor, substitute
+from energynets.solvers import nested_dissection, tiles
+from energynets.solvers.nested_dissection import factor, keep, substitute, update
 from energynets.solvers.stencil import Stencil, apply, offsets
 
 
@@ -72,6 +74,57 @@ def test_rows_merged_by_themselves_give_the_same_factor(monkeypatch):
     monkeypatch.setattr(nested_dissection, "_CACHED", 0)
     apart = jax.jit(lambda given: factor(given))(matrix)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), apart, together)
+
+
+@pytest.mark.parametrize("case", [(5, 6, 1), (61, 43, 1), (29, 45, 2)], ids=str)
+def test_an_updated_factor_is_that_of_the_changed_stencil(monkeypatch, case):
+    # Some tiles a chunk, as in a large picture; what these sizes compile to is of this test alone.
+    monkeypatch.setattr(tiles, "_CHUNK", 0)
+    monkeypatch.setattr(nested_dissection, "_plan", nested_dissection._plan.__wrapped__)
+    (matrix, _), other = conductors(*case), conductors(*case, seed=1)[0]
+    # In turn: a stroke, the picture's edge with the edges that end there, another corner, nothing.
+    painted = matrix._replace(ground=matrix.ground.at[3, 2:5].add(2.0))
+    last = painted._replace(edges=painted.edges.at[:, :, -3:].set(other.edges[:, :, -3:]))
+    corner = last._replace(ground=last.ground.at[-1, 0].set(0.0))
+    made = keep(matrix)
+    for changed in (painted, last, corner, corner):
+        made = update(made, changed)
+        expected = keep(changed)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), made, expected)
+
+
+def test_an_update_leaves_regions_without_a_change_as_they_are():
+    matrix, _ = conductors(40, 41, 1)
+    made = keep(matrix)
+    # Nothing but the changed stencil's corner is made anew, or else all of it would be finite.
+    broken = jax.tree.map(lambda of: of.at[..., -1, -1].set(jnp.nan), made.large[0])
+    poisoned = dataclasses.replace(made, large=(broken, *made.large[1:]))
+    made = update(poisoned, matrix._replace(ground=matrix.ground.at[0, 0].add(1.0)))
+    assert jnp.isnan(made.large[0].reach[-1, -1]).any()
+
+
+def test_what_differs_by_rounding_is_not_made_anew():
+    matrix = jax.tree.map(lambda of: of.astype(jnp.float32), conductors(40, 41, 1)[0])
+    rounded = jax.tree.map(lambda of: of * (1 + 3e-7), matrix)
+    assert (rounded.edges != matrix.edges).any()
+    expected = keep(matrix)
+    made = update(keep(matrix), rounded)
+    jax.tree.map(np.testing.assert_array_equal, made.large, expected.large)
+
+
+def test_an_updated_factor_takes_the_place_of_the_old_one():
+    matrix, _ = conductors(20, 18, 1)
+    old = keep(matrix)
+    update(old, matrix)
+    assert old.rows[0].pivot.is_deleted()
+
+
+def test_a_factor_that_was_not_kept_and_another_size_are_refused():
+    matrix, other = conductors(18, 17, 2)[0], conductors(18, 16, 2)[0]
+    with pytest.raises(ValueError, match="needs a factor made by keep"):
+        update(factor(matrix), matrix)
+    with pytest.raises(ValueError, match=r"\(18, 17\) pixels and radius 2 .* \(18, 16\) and 2"):
+        update(keep(matrix), other)
 
 
 def test_one_plane_is_one_right_hand_side():
@@ -148,7 +201,8 @@ def test_pixels_that_nothing_holds_do_not_spoil_the_others(dissected):
 @pytest.mark.parametrize("case", [(5, 6, 1), (19, 37, 1), (40, 21, 2)], ids=str)
 def test_the_numbers_of_a_factor_are_counted_beforehand(case):
     matrix, _ = conductors(*case)
-    shapes = jax.tree.leaves(jax.eval_shape(factor, matrix))
+    made = jax.eval_shape(factor, matrix)
+    shapes = jax.tree.leaves((made.rows, made.small, made.large, made.whole))
     assert sum(leaf.size for leaf in shapes) == nested_dissection.numbers(case[:2], case[2])
 
 

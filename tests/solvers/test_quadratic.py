@@ -106,6 +106,23 @@ def test_the_factor_of_a_similar_energy_takes_some_more_steps_and_is_as_exact():
         np.testing.assert_allclose(solution.value, dense(changed, SHAPE), atol=1e-10)
 
 
+def test_a_factor_that_was_updated_does_as_well_as_a_new_one():
+    with jax.enable_x64(True):
+        noisy = noise(17, 18)
+        energy = smoothing(noisy, 10.0)
+
+        def changed(u):
+            return energy(u) + 5.0 * jnp.square(u[4, 2:8] - 1).sum()
+
+        factor = nested_dissection.keep(probe(energy, noisy, radius=2))
+        factor = nested_dissection.update(factor, probe(changed, noisy, radius=2))
+        expected = minimise(changed, noisy, radius=2)
+        solution = minimise(changed, noisy, radius=2, factor=factor)
+        assert solution.converged
+        assert solution.steps == expected.steps
+        np.testing.assert_allclose(solution.value, expected.value, atol=1e-10)
+
+
 def test_float64_takes_over_where_a_float32_factor_fails():
     with jax.enable_x64(True):
         noisy = noise(*SHAPE)

@@ -406,6 +406,20 @@ def test_a_stroke_more_takes_a_few_steps_with_the_old_factor():
     np.testing.assert_allclose(solution.value, solve(painted).value, atol=1e-5)
 
 
+def test_a_kept_factor_takes_strokes_in_turn():
+    with jax.enable_x64(True):
+        inputs = example(jnp.float64)
+        kept, solution = nested_dissection.keep(stencil(inputs)), solve(inputs)
+        for row in (5, 2, 9):
+            inputs = inputs._replace(seeds=inputs.seeds.at[row, 3:6].set(jnp.eye(3)[row % 3]))
+            kept = nested_dissection.update(kept, stencil(inputs))
+            solution = solve(inputs, factor=kept, start=solution.value)
+            anew = solve(inputs)
+            assert solution.converged
+            assert solution.steps <= anew.steps + 1
+            np.testing.assert_allclose(solution.value, anew.value, atol=1e-9)
+
+
 def test_a_factor_that_does_not_do_gives_way_to_a_new_one():
     # Rows are held by the floor alone, and the factor is of a picture in which they are one.
     rows = np.zeros((*SHAPE, 3))
