@@ -19,8 +19,8 @@ from benchmarks import child, report
 from benchmarks.rows import Row, peak, show
 
 MODULES = (
-    *("losses", "random_walker", "matting", "dehazing", "growth", "large"),
-    *("filtering", "network"),
+    *("losses", "random_walker", "matting", "scribble", "dehazing", "growth"),
+    *("large", "filtering", "network"),
 )
 RESULTS = Path(__file__).parent / "results"
 

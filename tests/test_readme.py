@@ -28,6 +28,12 @@ def test_the_python_of_the_readme_runs_and_the_network_comes_near_the_exact_ener
     assert right.mean() > 0.95
     assert np.isfinite(names["slope"]).all()
 
+    block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "keep(" in b)
+    exec(block, names)
+    assert names["solution"].converged
+    anew = names["solver"].solve(names["painted"])
+    np.testing.assert_allclose(names["solution"].value, anew.value, atol=1e-5)
+
 
 def test_the_regularized_loss_and_what_it_is_compared_with_run_as_the_readme_has_them():
     pytest.importorskip("maxflow")

@@ -56,9 +56,9 @@ def solve(
             4e-11 in float64.
         radius: of the windows.
         start: where to begin, H×W; 0 if None.
-        factor: of `stencil` for the same picture with other seeds, from
-            `nested_dissection.factor`; it then takes more steps, but no new factor. Give the
-            solution before it as `start` as well.
+        factor: of `stencil`, from `nested_dissection.keep` and, after a stroke more, `update`, for
+            a fraction of a new factor's time. Give the solution before it as `start` as well. One
+            of `stencil` for other seeds may do, too, see `quadratic.minimise`.
         method: "direct", "iterative", or by size, see `quadratic.minimise`.
 
     Raises:

@@ -63,11 +63,10 @@ def solve(
         tol: largest residual and largest last movement, in probability; eps^(2/3) if None, which
             is 2e-5 in float32 and 4e-11 in float64.
         start: where to begin, H×W×K; 1/K if None. It stays where no seed reaches.
-        factor: of `stencil` for the same picture with other seeds, from
-            `nested_dissection.factor`; it then takes more steps, and no new factor unless 12 do not
-            do. For a stroke more give the solution before it as `start` as well. It pays for a
-            short stroke in one region, and not where a stroke crosses many regions that weak edges
-            hold: a new factor is cheaper there.
+        factor: of `stencil`, from `nested_dissection.keep` and, after a stroke more, `update`, for
+            a fraction of a new factor's time. Give the solution before it as `start` as well. One
+            of `stencil` for other seeds may do, too: it takes more steps, and gives way to a new
+            factor after 12.
         again: whether a factor in float64 may take over where one in float32 does not do, as it
             may not in float64 below floors of some 1e-9. Doubles the time to compile.
         method: "direct", "iterative", or by size, see `quadratic.minimise`.
@@ -123,6 +122,7 @@ def solve(
     return solution._replace(value=_cut_to_probabilities(probabilities(solution.value), possible))
 
 
+@jax.jit
 def stencil(
     inputs: Seeded, *, beta: Scalar = 1000.0, seed_weight: Scalar = 1.0, floor: Scalar = 1e-6
 ) -> Stencil:

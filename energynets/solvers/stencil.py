@@ -4,6 +4,7 @@ Every quadratic energy on a grid has one, uᵀAu - 2bᵀu + c, and the solvers t
 
     nested_dissection.factor(stencil)           direct
     nested_dissection.substitute(factor, rhs)
+    nested_dissection.update(factor, stencil)   where a kept factor's stencil changes
     multigrid.preconditioner(stencil)           iterative
     quadratic.minimise(...)                     either, refined against the energy's own derivative
 

@@ -32,6 +32,16 @@ def test_a_quick_comparison_has_a_row_for_each_method(name):
     assert {row["case"] for row in rows} == {row["case"] for row in ours}
 
 
+def test_a_scribble_more_is_exact_with_a_kept_factor():
+    rows = list(importlib.import_module("benchmarks.scribble").quick())
+    ours = [row for row in rows if row["method"] == OURS]
+    assert len(ours) == 3
+    for row in ours:
+        assert row["error"] < 1e-6
+        assert "converged True" in row["note"]
+    assert all(row["seconds"] > 0 for row in rows)
+
+
 def test_growth_tells_the_exponents_between_two_sizes():
     growth = importlib.import_module("benchmarks.growth")
     exponents = growth._exponents(
