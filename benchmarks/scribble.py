@@ -53,11 +53,11 @@ def _problems(inputs: Seeded) -> Iterator[tuple[str, Callable, Callable, np.ndar
 
 
 def painted(seeds: np.ndarray) -> np.ndarray:
-    """One stroke more, in the middle, of the second label."""
+    """One stroke more, of the second label, across the middle column."""
     size = len(seeds)
     more = seeds.copy()
     here = (
-        slice(size // 2, size // 2 + max(size // 100, 1)),
+        slice(2 * size // 5, 2 * size // 5 + max(size // 100, 1)),
         slice(size // 3, size // 3 + size // 4),
     )
     more[(*here, 1)] = 1

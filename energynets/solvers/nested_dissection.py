@@ -142,7 +142,8 @@ def update(old: Factor, stencil: Stencil) -> Factor:
         return _put(state, _begin(new, plan, tiles, chunk), (chunk,))
 
     with jax.default_matmul_precision("highest"):
-        changed = _changed(old.of, new, plan)
+        differs = differ(old.of, new)
+        changed = _holding(differs, plan)
         ring = old.left[0]
         chunks = changed.reshape(-1, tiles.chunk * changed.shape[1])
         parts = ring.reshape(chunks.shape[0], -1, *ring.shape[2:])
@@ -156,8 +157,10 @@ def update(old: Factor, stencil: Stencil) -> Factor:
             separators, ring = _for_each(changed.ravel(), join, tuple(state))
             large.append(separators)
             left.append(ring)
+    # Where nothing was made anew, what it was made from: many small changes add up to a large one.
+    of = jax.tree.map(jnp.where, differs, new, old.of)
     return dataclasses.replace(
-        old, rows=rows, small=small, large=tuple(large), of=new, left=tuple(left)
+        old, rows=rows, small=small, large=tuple(large), of=of, left=tuple(left)
     )
 
 
@@ -259,9 +262,9 @@ def _begin(stencil: Stencil, plan: Plan, tiles: Tiles, chunk: Array):
     return rows, tuple(small), jnp.moveaxis(jax.lax.optimization_barrier(left), -1, 0)
 
 
-def _changed(old: Stencil, new: Stencil, plan: Plan) -> Array:
-    """Which tiles hold what differs; they lie in rows and columns."""
-    ground, edges = differ(old, new)
+def _holding(differs: Stencil, plan: Plan) -> Array:
+    """Which tiles hold any of these conductances; they lie in rows and columns."""
+    ground, edges = differs
     ends = jnp.zeros_like(ground)
     for plane, (first, second) in pairs(Stencil(ground, edges)):
         ends = ends.at[first].max(plane[first]).at[second].max(plane[first])

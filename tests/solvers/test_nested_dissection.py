@@ -107,9 +107,9 @@ def test_what_differs_by_rounding_is_not_made_anew():
     matrix = jax.tree.map(lambda of: of.astype(jnp.float32), conductors(40, 41, 1)[0])
     rounded = jax.tree.map(lambda of: of * (1 + 3e-7), matrix)
     assert (rounded.edges != matrix.edges).any()
-    expected = keep(matrix)
     made = update(keep(matrix), rounded)
-    jax.tree.map(np.testing.assert_array_equal, made.large, expected.large)
+    # Nor does it count as the new stencil, lest many such changes add up unseen.
+    jax.tree.map(np.testing.assert_array_equal, made, keep(matrix))
 
 
 def test_an_updated_factor_takes_the_place_of_the_old_one():
