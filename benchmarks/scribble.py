@@ -4,12 +4,13 @@ python -m benchmarks.scribble [--sizes 128 512] [--repeats 3] [--root FOLDER]
 
 The stroke of a brush a hundredth of the side wide and a quarter of it long; each call paints it and
 takes it away again, so that times are those of two changes, each solution starting from the one
-before it. Random walker at β = 100 and 1000, mattes at
-an ε of 1e-7 and λ = 100; float64, tolerance 1e-7 and 1e-6. "ours" has everything that a user waits
-for: the new equations, `nested_dissection.update` and `solve` with that factor; "a new factor" is
-`solve` without one, and splu factors and solves a matrix that is built beforehand. "update" and
-"keep" are the equations and factors alone. "error" is the largest difference from SuperLU refined
-in extended precision; "MB" what the kept factor holds.
+before it. Random walker at β = 100 and 1000, mattes at an ε of 1e-7 and λ = 100; float64, tolerance
+1e-7 and 1e-6. "ours" has everything that a user waits for: the new equations,
+`nested_dissection.update` and `solve` with that factor; "a new factor" is `solve` without one, and
+splu factors and solves a matrix that is built beforehand. "update" and "keep" are the equations and
+factors alone; what `keep` holds is written beside the factor, and takes time as well. "error" is
+the largest difference from SuperLU refined in extended precision; "MB" what the kept factor holds.
+Programs are compiled for the first case of their shape.
 """
 
 import argparse

@@ -48,7 +48,8 @@ def solve(
             4e-11 in float64.
         radius: of the windows.
         start: where to begin, H×W; 0 if None.
-        factor: of `stencil`, from `nested_dissection.keep`, or for a similar picture.
+        factor: of `stencil`, from `nested_dissection.keep` and `update`, or for a
+            similar picture.
         method: "direct", "iterative", or by size, see `quadratic.minimise`.
 
     Raises:

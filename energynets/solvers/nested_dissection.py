@@ -115,27 +115,48 @@ def keep(stencil: Stencil) -> Factor:
     return factor(jax.tree.map(lambda part: part.astype(jnp.float32), stencil), left=True)
 
 
-@functools.partial(jax.jit, donate_argnums=0)
 def update(old: Factor, stencil: Stencil) -> Factor:
     """The factor of another stencil of the same size, to some roundings as `factor` would make it.
 
     Only tiles in which the two stencils differ are eliminated anew, and the regions that hold them:
     for a stroke at 512² a fraction of a new factor's work, for changes all over the picture more
-    than that. The old factor is used up: its memory becomes that of the new one.
+    than that. Pictures of up to 256 pixels are one block, which is always made anew.
+
+    The old factor is used up: its memory becomes that of the new one. Within a `jax.jit` of your
+    own it is copied instead, unless that donates it. Derivatives do not pass through in reverse;
+    `quadratic.minimise` does not ask for any.
 
     Raises:
-        ValueError: if the factor was not kept, or the stencil has another shape or radius.
+        ValueError: if the factor was used up before or was not kept, or if the stencil has another
+            shape or radius.
     """
-    new = jax.tree.map(lambda part: part.astype(old.dtype), stencil)
-    if (new.ground.shape, new.radius) != (old.shape, old.radius):
+    leaves = jax.tree.leaves(old)
+    if any(isinstance(leaf, jax.Array) and _used_up(leaf) for leaf in leaves):
+        raise ValueError("this factor was used up by an earlier update: give what that returned")
+    check(old, stencil)
+    if old.whole is None and not old.left:
+        raise ValueError("update needs a factor made by keep, got one without what is left")
+    return _update(old, stencil)
+
+
+def check(factor: Factor, stencil: Stencil) -> None:
+    """Refuse, as a ValueError, the factor of a stencil of another shape or radius."""
+    if (stencil.ground.shape, stencil.radius) != (factor.shape, factor.radius):
         raise ValueError(
-            f"update needs a stencil of {old.shape} pixels and radius {old.radius} like the "
-            f"factor's, got {new.ground.shape} and {new.radius}"
+            f"the factor is of {factor.shape} pixels and radius {factor.radius}, "
+            f"the stencil of {stencil.ground.shape} and {stencil.radius}"
         )
+
+
+def _used_up(array: jax.Array) -> bool:
+    return not isinstance(array, jax.core.Tracer) and array.is_deleted()
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _update(old: Factor, stencil: Stencil) -> Factor:
+    new = jax.tree.map(lambda part: part.astype(old.dtype), stencil)
     if old.whole is not None:
         return factor(new)
-    if not old.left:
-        raise ValueError("update needs a factor made by keep, got one without what is left")
     plan, tiles = _plan(old.shape, old.radius)
 
     def tile(chunk: Array, state: tuple) -> tuple:
@@ -166,6 +187,8 @@ def update(old: Factor, stencil: Stencil) -> Factor:
 
 def substitute(factor: Factor, rhs: Float[Array, "h w *k"]) -> Float[Array, "h w *k"]:
     """The solution for one right-hand side, or for K along the last axis; in the factor's type."""
+    if rhs.shape[:2] != factor.shape:
+        raise ValueError(f"the factor is of {factor.shape} pixels, the right side {rhs.shape}")
     given = rhs.astype(factor.dtype).reshape(factor.shape[0] * factor.shape[1], -1)
     if factor.whole is not None:
         return jnp.matmul(factor.whole, given, precision="highest").reshape(rhs.shape)
@@ -301,7 +324,7 @@ def _join(
 ) -> tuple[list[Separators], list[Array]]:
     """Eliminate the separators between regions, in rows and columns, merge after merge.
 
-    What is left after `every` merge, or after the last one.
+    What is left is returned as well: of every merge if `every`, else of the last one alone.
     """
     made, after = [], []
     for merge in merges:
@@ -324,8 +347,8 @@ def _join_one(
     return _put(state, _eliminate(child(0), child(1), merge, BLOCKS), (row, column))
 
 
-def _put(state, part, at: tuple[Array, ...]):
-    """The arrays of `state` with those of `part` at this place of their first axes."""
+def _put(whole, part, at: tuple[Array, ...]):
+    """The arrays of `whole` with those of `part` at this place of their first axes."""
 
     def put(array: Array, new: Array) -> Array:
         begin = (*at, *(0,) * (array.ndim - len(at)))
@@ -333,7 +356,7 @@ def _put(state, part, at: tuple[Array, ...]):
             array, new.reshape((1,) * len(at) + array.shape[len(at) :]), begin
         )
 
-    return jax.tree.map(put, state, part)
+    return jax.tree.map(put, whole, part)
 
 
 def _eliminate(

@@ -95,7 +95,8 @@ def minimise(
         size: what a correction is set against where all values are smaller; for "direct".
 
     Raises:
-        ValueError: if neither a stencil nor a radius is given, or for another method.
+        ValueError: if neither a stencil nor a radius is given, for another method, or for the
+            factor of another size or radius.
     """
     if method not in ("auto", "direct", "iterative"):
         raise ValueError(f"method must be auto, direct or iterative, got {method!r}")
@@ -105,6 +106,8 @@ def minimise(
         if radius is None:
             raise ValueError("minimise needs the stencil of the energy, or a radius to probe it")
         matrix = probe(energy, like, radius=radius)
+    if factor is not None:
+        nested_dissection.check(factor, matrix)
     if method == "auto" and factor is None:
         height, width = matrix.ground.shape
         numbers = nested_dissection.numbers((height, width), matrix.radius)

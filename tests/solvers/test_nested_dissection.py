@@ -117,14 +117,19 @@ def test_an_updated_factor_takes_the_place_of_the_old_one():
     old = keep(matrix)
     update(old, matrix)
     assert old.rows[0].pivot.is_deleted()
+    with pytest.raises(ValueError, match="used up by an earlier update"):
+        update(old, matrix)
 
 
 def test_a_factor_that_was_not_kept_and_another_size_are_refused():
     matrix, other = conductors(18, 17, 2)[0], conductors(18, 16, 2)[0]
+    made = factor(matrix)
     with pytest.raises(ValueError, match="needs a factor made by keep"):
-        update(factor(matrix), matrix)
-    with pytest.raises(ValueError, match=r"\(18, 17\) pixels and radius 2 .* \(18, 16\) and 2"):
-        update(keep(matrix), other)
+        update(made, matrix)
+    with pytest.raises(ValueError, match=r"\(18, 17\) pixels and radius 2, .* \(18, 16\) and 2"):
+        update(made, other)
+    with pytest.raises(ValueError, match=r"of \(18, 17\) pixels, the right side \(9, 34\)"):
+        substitute(made, jnp.ones((9, 34)))
 
 
 def test_one_plane_is_one_right_hand_side():

@@ -165,6 +165,13 @@ def test_what_has_no_minimum_in_reach_is_reported():
         assert jnp.isfinite(solution.value).all()
 
 
+def test_a_factor_of_another_size_is_refused():
+    # Of one row: it would take the others for more right-hand sides.
+    row = nested_dissection.factor(probe(smoothing(noise(1, 12), 1.0), noise(1, 12), radius=2))
+    with pytest.raises(ValueError, match=r"factor is of \(1, 12\) pixels .* of \(2, 12\)"):
+        minimise(smoothing(noise(2, 12), 1.0), noise(2, 12), radius=2, factor=row)
+
+
 def test_without_stencil_and_radius_it_is_refused():
     with pytest.raises(ValueError, match="needs the stencil of the energy, or a radius"):
         minimise(lambda u: jnp.square(u).sum(), jnp.ones((2, 2)))
