@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from energynets.solvers import dissection
@@ -149,7 +150,7 @@ def check(factor: Factor, stencil: Stencil) -> None:
 
 
 def _used_up(array: jax.Array) -> bool:
-    return not isinstance(array, jax.core.Tracer) and array.is_deleted()
+    return not isinstance(array, Tracer) and array.is_deleted()
 
 
 @functools.partial(jax.jit, donate_argnums=0)
