@@ -133,6 +133,10 @@ def rows(
     return found
 
 
+def quick() -> list[dict[str, Any]]:
+    return rows(heights=(48,))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="The iterative solver on large pictures.")
     parser.add_argument("--heights", type=int, nargs="+", default=[750, 1500, 3000])
