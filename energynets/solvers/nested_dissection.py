@@ -187,7 +187,11 @@ def _update(old: Factor, stencil: Stencil) -> Factor:
 
 
 def substitute(factor: Factor, rhs: Float[Array, "h w *k"]) -> Float[Array, "h w *k"]:
-    """The solution for one right-hand side, or for K along the last axis; in the factor's type."""
+    """The solution for one right-hand side, or for K along the last axis; in the factor's type.
+
+    Raises:
+        ValueError: if the right-hand side is not of the factor's height and width.
+    """
     if rhs.shape[:2] != factor.shape:
         raise ValueError(f"the factor is of {factor.shape} pixels, the right side {rhs.shape}")
     given = rhs.astype(factor.dtype).reshape(factor.shape[0] * factor.shape[1], -1)

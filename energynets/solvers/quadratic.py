@@ -30,8 +30,8 @@ Method = Literal["auto", "direct", "iterative"]
 DIRECT_NUMBERS = 2**28
 
 _MAX_STEPS = 100
-# With the factor of another matrix: as many take as long as a factor.
-_KEPT = 12
+# With the factor of another matrix; as many take as long as a new factor.
+_OF_ANOTHER = 12
 # Steps without a smaller correction after which rounding is all that is left.
 _PATIENCE = 8
 # A factor of conductances that are not negative is right to a few hundred roundings, whatever the
@@ -243,9 +243,9 @@ def _improve(
     """
 
     matrix, factor, tol, least = system
+    most = jnp.where(own, _MAX_STEPS, _OF_ANOTHER)
     # Corrections of a factor that is right to some roundings shrink until rounding of residuals is
     # all that is left: in the type of the factor at once, in float64 far below a loose tolerance.
-    most = jnp.where(own, _MAX_STEPS, _KEPT)
     foretells = jnp.isfinite(trust) & (factor.dtype != start.dtype) & (tol >= _LOOSE)
 
     def measured(value: Array) -> tuple[Array, Array]:
