@@ -269,6 +269,11 @@ def rows(
     return found
 
 
+def quick() -> list[Row]:
+    step = loss_step(size=32, batch=1, labels=3, repeats=1)
+    return [*accuracy(48), *times(48, labels=3, repeats=1), *step]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Gaussian filtering over position and colour.")
     parser.add_argument("--size", type=int, default=320)
