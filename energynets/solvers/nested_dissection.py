@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +21,11 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from energynets.solvers import dissection
+from energynets.solvers import dissection, merging
 from energynets.solvers import tiles as tiling
-from energynets.solvers.dissection import Merge, Plan, Segments
-from energynets.solvers.star_mesh import BLOCKS, LANES, Layout
+from energynets.solvers.dissection import Merge, Plan
+from energynets.solvers.merging import Separators
+from energynets.solvers.star_mesh import BLOCKS, LANES
 from energynets.solvers.stencil import Stencil, pairs
 from energynets.solvers.tiles import Tiles
 
@@ -38,16 +38,6 @@ _SMALL = {1: 4}
 _SAME = 64
 # Numbers of all regions that are merged together from the start.
 _CACHED = 2**20
-
-
-class Separators(NamedTuple):
-    """All separators of one level: e nodes each, b nodes in the ring of what they join.
-
-    pivot: inverse of the separator's block. reach: its product with the conductances to the ring.
-    """
-
-    pivot: Float[Array, "..."]
-    reach: Float[Array, "..."]
 
 
 @functools.partial(
@@ -171,10 +161,10 @@ def _update(old: Factor, stencil: Stencil) -> Factor:
         parts = ring.reshape(chunks.shape[0], -1, *ring.shape[2:])
         rows, small, parts = _for_each(chunks.any(1), tile, (old.rows, old.small, parts))
         for merge in plan.merges[: tiles.merges]:
-            changed = jnp.logical_or(*_children(changed, merge.along))
+            changed = jnp.logical_or(*merging.children(changed, merge.along))
         large, left = [], [parts.reshape(ring.shape)]
         for merge, *state in zip(plan.merges[tiles.merges :], old.large, old.left[1:], strict=True):
-            changed = jnp.logical_or(*_children(changed, merge.along))
+            changed = jnp.logical_or(*merging.children(changed, merge.along))
             join = functools.partial(_join_one, left[-1], merge, changed.shape[1])
             separators, ring = _for_each(changed.ravel(), join, tuple(state))
             large.append(separators)
@@ -207,7 +197,7 @@ def substitute(factor: Factor, rhs: Float[Array, "h w *k"]) -> Float[Array, "h w
         inside, ring = tiling.forward(rows, tiles, values, plan.radius)
         totals = []
         for level, merge in zip(small, plan.merges[: tiles.merges], strict=True):
-            total, ring = _forward(level, *_halves(ring), merge, LANES)
+            total, ring = merging.forward(level, *merging.halves(ring), merge, LANES)
             totals.append(total)
         return inside, tuple(totals), jnp.moveaxis(ring, -1, 0)
 
@@ -216,7 +206,7 @@ def substitute(factor: Factor, rhs: Float[Array, "h w *k"]) -> Float[Array, "h w
         ring = jnp.moveaxis(ring, 0, -1)
         merges = plan.merges[: tiles.merges]
         for level, merge, total in zip(small[::-1], merges[::-1], totals[::-1], strict=True):
-            pair = _backward(level, total, ring, merge, LANES)
+            pair = merging.backward(level, total, ring, merge, LANES)
             ring = jnp.concatenate(pair, -1)
         return tiling.backward(rows, tiles, inside, ring)
 
@@ -227,11 +217,15 @@ def substitute(factor: Factor, rhs: Float[Array, "h w *k"]) -> Float[Array, "h w
         ring = ring.reshape(*_grid(plan, tiles), *ring.shape[-2:])
         kept = []
         for level, merge in large:
-            total, ring = _forward(level, *_children(ring, merge.along), merge, BLOCKS)
+            total, ring = merging.forward(
+                level, *merging.children(ring, merge.along), merge, BLOCKS
+            )
             kept.append(total)
         ring = jnp.zeros_like(ring)
         for (level, merge), total in zip(large[::-1], kept[::-1], strict=True):
-            ring = _together(*_backward(level, total, ring, merge, BLOCKS), merge.along)
+            ring = merging.together(
+                *merging.backward(level, total, ring, merge, BLOCKS), merge.along
+            )
         ring = ring.reshape(lanes)
         value = jax.lax.map(end, (factor.rows, factor.small, inside, totals, ring))
     chunk, node, lane = tiling.where(plan, tiles)
@@ -285,7 +279,7 @@ def _begin(stencil: Stencil, plan: Plan, tiles: Tiles, chunk: Array):
     rows, left = tiling.eliminate(known, tiles, plan.radius)
     small = []
     for merge in plan.merges[: tiles.merges]:
-        separators, left = _eliminate(*_halves(left), merge, LANES)
+        separators, left = merging.eliminate(*merging.halves(left), merge, LANES)
         small.append(separators)
     return rows, tuple(small), jnp.moveaxis(jax.lax.optimization_barrier(left), -1, 0)
 
@@ -333,7 +327,7 @@ def _join(
     """
     made, after = [], []
     for merge in merges:
-        separators, left = _eliminate(*_children(left, merge.along), merge, BLOCKS)
+        separators, left = merging.eliminate(*merging.children(left, merge.along), merge, BLOCKS)
         made.append(separators)
         after.append(left)
     return made, after if every else after[-1:]
@@ -349,7 +343,7 @@ def _join_one(
         place = (2 * row + which, column) if merge.along == 0 else (row, 2 * column + which)
         return jax.lax.dynamic_slice(left, (*place, 0, 0), (1, 1, *left.shape[2:]))
 
-    return _put(state, _eliminate(child(0), child(1), merge, BLOCKS), (row, column))
+    return _put(state, merging.eliminate(child(0), child(1), merge, BLOCKS), (row, column))
 
 
 def _put(whole, part, at: tuple[Array, ...]):
@@ -362,103 +356,3 @@ def _put(whole, part, at: tuple[Array, ...]):
         )
 
     return jax.tree.map(put, whole, part)
-
-
-def _eliminate(
-    first: Array, second: Array, merge: Merge, layout: Layout
-) -> tuple[Separators, Array]:
-    """Join two regions and eliminate the separator between them."""
-    size, axis = merge.ring.size, layout.axis
-    # Rows of the children, columns of the parent.
-    wide = [
-        _spread(child, keep, size, axis + 1)
-        for child, keep in zip((first, second), merge.keep, strict=True)
-    ]
-    edges = jax.lax.optimization_barrier(
-        sum(
-            _cut(_cut(child, merge, which, axis), merge, which, axis + 1)
-            for which, child in enumerate((first, second))
-        )
-    )
-    touched = jax.lax.optimization_barrier(
-        sum(_cut(child, merge, which, axis) for which, child in enumerate(wide))
-    )
-    pivot = layout.inverse(edges, layout.total(touched))
-    reach = layout.product(pivot, touched)
-    left = layout.product(touched, reach)
-    for child, keep in zip(wide, merge.keep, strict=True):
-        for begin, length, to in keep:
-            rows = jax.lax.slice_in_dim(child, begin, begin + length, axis=axis % child.ndim)
-            there = jax.lax.slice_in_dim(left, to, to + length, axis=axis % left.ndim)
-            left = jax.lax.dynamic_update_slice_in_dim(left, there + rows, to, axis % left.ndim)
-    return Separators(pivot, reach), left
-
-
-def _forward(level: Separators, first: Array, second: Array, merge: Merge, layout: Layout):
-    """What arrives at a separator, and at the ring of what it joins."""
-    axis, size = layout.axis, merge.ring.size
-    total = _cut(first, merge, 0, axis) + _cut(second, merge, 1, axis)
-    ring = _spread(first, merge.keep[0], size, axis) + _spread(second, merge.keep[1], size, axis)
-    return total, ring + layout.product(level.reach, total)
-
-
-def _backward(
-    level: Separators, total: Array, ring: Array, merge: Merge, layout: Layout
-) -> tuple[Array, Array]:
-    """The solution at the rings of the two regions."""
-    value = layout.product(level.pivot, total) + layout.apply(level.reach, ring)
-    return (
-        _gather(ring, value, merge, 0, layout.axis),
-        _gather(ring, value, merge, 1, layout.axis),
-    )
-
-
-def _halves(array: Array) -> tuple[Array, Array]:
-    """The first half of the lanes, and the second."""
-    half = array.shape[-1] // 2
-    return array[..., :half], array[..., half:]
-
-
-def _children(array: Array, along: int) -> tuple[Array, Array]:
-    """Every other region along an axis, and those between them."""
-    if along == 0:
-        return array[0::2], array[1::2]
-    return array[:, 0::2], array[:, 1::2]
-
-
-def _together(first: Array, second: Array, along: int) -> Array:
-    shape = list(first.shape)
-    shape[along] *= 2
-    return jnp.stack([first, second], along + 1).reshape(shape)
-
-
-def _cut(array: Array, merge: Merge, which: int, axis: int) -> Array:
-    begin, length = merge.cut[which]
-    return jax.lax.slice_in_dim(array, begin, begin + length, axis=axis % array.ndim)
-
-
-def _spread(array: Array, keep: Segments, size: int, axis: int) -> Array:
-    """The parts of a child's ring at their places in the parent's, and 0 elsewhere."""
-    axis = axis % array.ndim
-    placed = jnp.zeros((*array.shape[:axis], size, *array.shape[axis + 1 :]), array.dtype)
-    for begin, length, to in keep:
-        part = jax.lax.slice_in_dim(array, begin, begin + length, axis=axis)
-        placed = jax.lax.dynamic_update_slice_in_dim(placed, part, to, axis)
-    return placed
-
-
-def _gather(ring: Array, separator: Array, merge: Merge, which: int, axis: int) -> Array:
-    """A child's ring, from its parent's and from the separator; 0 for what the parent dropped."""
-    axis = axis % ring.ndim
-    begin, length = merge.cut[which]
-    sources = [(first, count, ring, to) for first, count, to in merge.keep[which]]
-    sources.append((begin, length, separator, 0))
-    sources.append((merge.child.size, 0, separator, 0))
-    parts, end = [], 0
-    for begin, length, source, at in sorted(sources, key=lambda source: source[0]):
-        if begin > end:
-            shape = (*ring.shape[:axis], begin - end, *ring.shape[axis + 1 :])
-            parts.append(jnp.zeros(shape, ring.dtype))
-        parts.append(jax.lax.slice_in_dim(source, at, at + length, axis=axis))
-        end = begin + length
-    return jnp.concatenate(parts, axis)
