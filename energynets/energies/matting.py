@@ -49,8 +49,10 @@ def energy(
             "seeds must be H×W×2, background and foreground, on the grid of alpha H×W, got "
             f"{seeds.shape} and {alpha.shape}"
         )
+    background, foreground = seeds[..., 0], seeds[..., 1]
+    misfit = (background + foreground) * jnp.square(alpha - foreground)
     smooth = smoothness(image, alpha, epsilon=epsilon, radius=radius)
-    return smooth + seed_weight * (seeds.sum(-1) * jnp.square(alpha - seeds[..., 1])).sum()
+    return smooth + seed_weight * windows.summed(misfit)
 
 
 @functools.partial(jax.jit, static_argnames="radius")
@@ -69,11 +71,12 @@ def smoothness(
 
     Computed as this sum of squares, from colours centred per window, in at least float32, and so
     are the first derivatives. In float32 and at epsilon 1e-5 the value is right to 1e-6 of itself
-    and the gradients to some 1e-5 of their largest entry; to 1e-3 where strong edges of brightness
-    carry colours that differ by little more than the square root of epsilon, for which a float32
-    picture lacks digits. A gradient that nearly vanishes, alpha being affine in the colours, is
-    right to some 1e-5. Value, gradients, and products with their derivative forwards take memory
-    for a few planes a channel whatever the radius; differentiating backwards twice keeps more.
+    and the gradients to some 1e-5 of their largest entry, also where strong edges of brightness
+    carry colours that differ by little more than the square root of epsilon. At 1e-7 that of the
+    picture is right to 1e-3, since float32 lacks digits of such colours. A gradient that nearly
+    vanishes, alpha being affine in the colours, is right to some 1e-5. Value, gradients, and
+    products with their derivative forwards take memory for a few planes a channel whatever the
+    radius; differentiating backwards twice keeps more.
 
     Source: Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting". Their
     weights between 81 ordered pairs of a 3×3 window (Golts et al., journal Eq. 17) are what is
@@ -87,23 +90,20 @@ def smoothness(
     dtype = jnp.result_type(image, alpha, jnp.float32)
     if 0 in windows.count(alpha.shape, radius):
         return jnp.zeros((), dtype)
-    colours = list(jnp.moveaxis(image.astype(dtype), -1, 0))
+    colours = windows.channels(image.astype(dtype))
     alpha, epsilon = alpha.astype(dtype), jnp.asarray(epsilon, dtype)
     return _misfit(colours, alpha, epsilon, ridge.fit(colours, alpha, epsilon, radius), radius)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
 def _misfit(colours: Planes, alpha: Array, epsilon: Array, fit: Fit, radius: int) -> Array:
-    middle = windows.middles(alpha, radius)
-    middles = [windows.middles(colour, radius) for colour in colours]
+    _, total = windows.centred((*colours, alpha), radius)
 
-    def squared(at):
-        there = [at(colour) - own for colour, own in zip(colours, middles, strict=True)]
-        return jnp.square(at(alpha) - middle - fit.offset - ridge.dot(fit.slope, there))
+    def squared(both):
+        *d, a = both
+        return jnp.square(a - ridge.dot(fit.slope, d))
 
-    return (
-        windows.accumulate(squared, radius).sum() + epsilon * ridge.dot(fit.slope, fit.slope).sum()
-    )
+    return windows.summed(total(squared) + epsilon * ridge.dot(fit.slope, fit.slope))
 
 
 def _misfit_jvp(radius: int, primals: tuple, tangents: tuple) -> tuple[Array, Array]:

@@ -31,39 +31,25 @@ class Fit(NamedTuple):
 
 def fit(colours: Planes, alpha: Array, epsilon: Array, radius: int) -> Fit:
     """The ridge regression of alpha on colour, (Σ d dᵀ + ε) s = Σ d a with d and a centred."""
-    planes = (*colours, alpha)
-    middles = [windows.middles(plane, radius) for plane in planes]
+    (*means, mean), total = windows.centred((*colours, alpha), radius)
 
-    def from_the_middle(at):
-        return [at(plane) - middle for plane, middle in zip(planes, middles, strict=True)]
-
-    sums = windows.accumulate(from_the_middle, radius)
-    means = [total / (2 * radius + 1) ** 2 for total in sums]
-
-    def centred(at):
-        return [far - mean for far, mean in zip(from_the_middle(at), means, strict=True)]
-
-    def products(at):
-        *d, a = centred(at)
+    def products(both):
+        *d, a = both
         return [[d[i] * d[j] for j in range(i + 1)] for i in range(len(d))], [x * a for x in d]
 
-    gram, moments = windows.accumulate(products, radius)
+    gram, moments = total(products)
     factor = _factor(gram, epsilon)
     slope = _substitute(factor, moments)
 
-    def remaining(at):
-        *d, a = centred(at)
+    def remaining(both):
+        *d, a = both
         residual = a - dot(slope, d)
         return [x * residual for x in d]
 
     # One refinement from the data itself: the sums of products have rounded away directions in
-    # which colours hardly vary, and the gradient is 20 to 100 times less exact without it.
-    left = [
-        moment - epsilon * s
-        for moment, s in zip(windows.accumulate(remaining, radius), slope, strict=True)
-    ]
+    # which colours hardly vary, and the gradient is up to 200 times less exact without it.
+    left = [moment - epsilon * s for moment, s in zip(total(remaining), slope, strict=True)]
     slope = [s + step for s, step in zip(slope, _substitute(factor, left), strict=True)]
-    *means, mean = means
     return Fit(slope, mean - dot(slope, means))
 
 
@@ -89,7 +75,7 @@ def drawn(
     """
     if 0 in windows.count(answer.shape, radius):
         return jax.image.resize(answer, image.shape[:2], "linear")
-    colours = list(jnp.moveaxis(small, -1, 0))
+    colours = windows.channels(small)
     found = fit(colours, answer, jnp.asarray(epsilon, answer.dtype), radius)
     middle, *middles = (windows.middles(plane, radius) for plane in (answer, *colours))
     intercept = middle + found.offset - dot(found.slope, middles)

@@ -6,7 +6,8 @@ memory does not grow with the window and values can be centred per window before
 sums of uncentred squares lose all digits in float32 where a picture is nearly flat.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -27,6 +28,25 @@ def count(shape: tuple[int, ...], radius: int) -> tuple[int, int]:
         raise ValueError(f"radius must be 0 or more, got {radius}")
     height, width = shape[0] - 2 * radius, shape[1] - 2 * radius
     return (height, width) if height > 0 and width > 0 else (0, 0)
+
+
+def channels(image: Float[Array, "h w c"]) -> list[Float[Array, "h w"]]:
+    """The channels of a picture, laid out one after the other by a product with 1.
+
+    A mere transpose leaves them interleaved, and XLA's CPU backend reads what is interleaved pixel
+    by pixel, anew for every place of a window: the matting loss took half as long again.
+    """
+    one = jnp.eye(image.shape[-1], dtype=image.dtype)
+    return list(jnp.einsum("hwc,dc->dhw", image, one, precision="highest"))
+
+
+def summed(plane: Float[Array, "h w"]) -> Float[Array, ""]:
+    """Σ over all pixels, rows by a product with 1.
+
+    XLA's CPU backend stores what a plain sum adds up, and each of its terms if it is a sum itself.
+    """
+    ones = jnp.ones(plane.shape[-1], plane.dtype)
+    return jnp.matmul(plane, ones, precision="highest").sum()
 
 
 def middles(plane: Float[Array, "h w"], radius: int) -> Float[Array, "m n"]:
@@ -72,6 +92,60 @@ def accumulate(term: Callable[[Callable[[Array], Array]], Any], radius: int) -> 
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(here, jnp.int32(0))
     )
     return jax.lax.scan(add, nothing, jnp.arange(side**2), unroll=_AT_ONCE)[0]
+
+
+def centred(
+    planes: Sequence[Float[Array, "h w"]], radius: int
+) -> tuple[list[Float[Array, "m n"]], Callable[[Callable[[list[Array]], Any]], Any]]:
+    """The mean of each plane in every window, less the middle, and `total`, which sums over places.
+
+    total(term) is Σ term(d) over the places of a window, for all windows together, d being what
+    each plane's pixel there differs by from the mean. `term` is given d as a list and returns a
+    tree of arrays in which every entry is of second degree in d: products of two, and their sums.
+    Such sums are the same in any orthonormal basis of what is centred, so that 3×3 windows take 8
+    contrasts instead of 9 places and their mean.
+    """
+    if radius == 1:
+        found = [_contrasts(plane) for plane in planes]
+
+        def over_contrasts(term: Callable[[list[Array]], Any]) -> Any:
+            terms = [term([contrasts[k] for _, contrasts in found]) for k in range(8)]
+            return jax.tree.map(lambda *leaves: sum(leaves), *terms)
+
+        return [mean for mean, _ in found], over_contrasts
+
+    middle = [middles(plane, radius) for plane in planes]
+
+    def from_the_middle(at: Callable[[Array], Array]) -> list[Array]:
+        return [at(plane) - own for plane, own in zip(planes, middle, strict=True)]
+
+    size = (2 * radius + 1) ** 2
+    means = [total / size for total in accumulate(from_the_middle, radius)]
+
+    def over_places(term: Callable[[list[Array]], Any]) -> Any:
+        def there(at: Callable[[Array], Array]) -> Any:
+            return term([far - mean for far, mean in zip(from_the_middle(at), means, strict=True)])
+
+        return accumulate(there, radius)
+
+    return means, over_places
+
+
+def _contrasts(plane: Float[Array, "h w"]) -> tuple[Array, list[Array]]:
+    """The mean of every 3×3 window less its middle, and the window's 8 contrasts of Helmert.
+
+    These are what each pixel around the middle differs by from the mean of the middle and of those
+    before it, times what makes them orthonormal.
+    """
+    height, width = count(plane.shape, 1)
+    middle, contrasts = middles(plane, 1), []
+    total = jnp.zeros_like(middle)
+    for before, place in enumerate((0, 1, 2, 3, 5, 6, 7, 8), 1):
+        row, column = divmod(place, 3)
+        far = plane[row : row + height, column : column + width] - middle
+        contrasts.append(math.sqrt(before / (before + 1)) * (far - total / before))
+        total = total + far
+    return total / 9, contrasts
 
 
 def eroded(known: Bool[Array, "b h w k"], radius: int) -> Bool[Array, "b h w k"]:

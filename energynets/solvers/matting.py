@@ -116,31 +116,22 @@ def laplacian_edges(image: Array, epsilon: Scalar, radius: int) -> Float[Array, 
     if 0 in (height, width):
         return edges
     side = 2 * radius + 1
-    planes = list(jnp.moveaxis(image, -1, 0))
+    planes = windows.channels(image)
     middles = [windows.middles(plane, radius) for plane in planes]
-
-    def from_the_middle(at):
-        return [at(plane) - middle for plane, middle in zip(planes, middles, strict=True)]
-
-    means = [total / side**2 for total in windows.accumulate(from_the_middle, radius)]
-
-    def centred(at):
-        return [far - mean for far, mean in zip(from_the_middle(at), means, strict=True)]
-
-    def products(at):
-        return _products(centred(at))
-
+    means, total = windows.centred(planes, radius)
     epsilon = jnp.asarray(epsilon, image.dtype)
-    lower = _cholesky(windows.accumulate(products, radius), epsilon)
+    lower = _cholesky(total(_products), epsilon)
 
     # Factors to be divided by, one after the other.
     factors = [lower]
     if planes and epsilon.dtype == jnp.float32:
-        factors.append(_lacking(lower, centred, epsilon, radius))
+        factors.append(_lacking(lower, total, epsilon))
 
     def whitened(corner):
         """G = R Rᵀ; R⁻¹ d, so that products of two of them are d_iᵀ G⁻¹ d_j."""
-        z = centred(lambda plane: jax.lax.dynamic_slice(plane, corner, (height, width)))
+        there = [jax.lax.dynamic_slice(plane, corner, (height, width)) for plane in planes]
+        known = zip(there, middles, means, strict=True)
+        z = [pixel - middle - mean for pixel, middle, mean in known]
         for factor in factors:
             z = _below(factor, z)
         return z
@@ -162,14 +153,14 @@ def laplacian_edges(image: Array, epsilon: Scalar, radius: int) -> Float[Array, 
     return jax.lax.scan(add, edges, (first, second, np.asarray(which, np.int32)))[0]
 
 
-def _lacking(lower: list[list[Array]], centred: Callable, epsilon: Array, radius: int) -> list:
+def _lacking(lower: list[list[Array]], total: Callable, epsilon: Array) -> list:
     """The factor that R lacks: where G is nearly singular, its squares lose half the digits.
 
     With z = R⁻¹d the sum Σ zzᵀ + ε R⁻¹R⁻ᵀ is 1 but for that, and R times its own factor is right
     to rounding (CholeskyQR2). Without, L is 1e-3 off in float32 and not even positive.
     """
     count, one = len(lower), jnp.ones_like(lower[0][0])
-    seen = windows.accumulate(lambda at: _products(_below(lower, centred(at))), radius)
+    seen = total(lambda d: _products(_below(lower, d)))
     for j in range(count):
         column = _below(lower, [one if i == j else 0 * one for i in range(count)])
         for i, row in enumerate(_products(column)):

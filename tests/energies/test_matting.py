@@ -97,12 +97,12 @@ def test_value_and_gradient_are_those_of_the_pairs_in_either_precision(kind, eps
         np.testing.assert_allclose(double[0], expected, rtol=1e-9)
         close(np.ravel(double[1][1]), gradient, 1e-9)
     np.testing.assert_allclose(single[0], expected, rtol=1e-5)
-    # Slopes up to 1 / sqrt(epsilon) multiply the rounding of colours: felt where the colours that
-    # carry the slope differ by much less than the brightness, and most by the picture's gradient.
-    worst = 10 if kind == "grey edges" else 1
-    close(np.ravel(single[1][1]), gradient, 1e-4 * worst)
-    close(single[1][0], double[1][0], (1e-4 if epsilon == 1e-5 else 1e-3) * worst)
-    np.testing.assert_allclose(single[1][2], double[1][2], rtol=1e-4 * worst)
+    close(np.ravel(single[1][1]), gradient, 1e-4)
+    # Slopes up to 1 / sqrt(epsilon) multiply the rounding of colours, felt most by the picture's
+    # gradient: where the colours that carry the slope differ by much less than the brightness, and
+    # where the gradient itself is small.
+    close(single[1][0], double[1][0], 1e-4 if epsilon == 1e-5 else 2e-3)
+    np.testing.assert_allclose(single[1][2], double[1][2], rtol=1e-4 if epsilon == 1e-5 else 1e-3)
 
 
 @pytest.mark.parametrize(("radius", "channels"), [(1, 1), (2, 4)])

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
 
-from energynets.ops.windows import accumulate, count, eroded, middles, surrounded
+from energynets.ops.windows import (
+    accumulate,
+    centred,
+    channels,
+    count,
+    eroded,
+    middles,
+    summed,
+    surrounded,
+)
 
 
 def plane(height, width, seed=0):
@@ -71,6 +80,39 @@ def test_terms_may_be_trees_and_see_one_place_at_a_time():
     ]
     np.testing.assert_allclose(sums["square"].ravel(), expected, rtol=1e-5)
     assert sums["one"] == 9
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2])
+def test_sums_of_centred_products_are_those_of_a_loop_over_windows(radius):
+    first, second = 5 + plane(7, 6), 5 + plane(7, 6, seed=1)
+    means, total = centred([jnp.asarray(first), jnp.asarray(second)], radius)
+    sums = total(lambda d: {"both": d[0] * d[1], "square": d[1] * d[1]})
+    size = (2 * radius + 1) ** 2
+    both = loop(first * second, radius) - loop(first, radius) * loop(second, radius) / size
+    square = loop(second * second, radius) - loop(second, radius) ** 2 / size
+    np.testing.assert_allclose(means[0] + middles(first, radius), loop(first, radius) / size, 1e-5)
+    np.testing.assert_allclose(sums["both"], both, atol=2e-6)
+    np.testing.assert_allclose(sums["square"], square, atol=2e-6)
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_centred_sums_of_what_is_constant_are_exactly_0(radius):
+    _, total = centred([jnp.full((7, 8), 0.3)], radius)
+    assert not total(lambda d: d[0] * d[0]).any()
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_channels_are_the_channels_to_the_last_bit(count):
+    image = np.random.default_rng(0).normal(size=(5, 6, count)).astype(np.float32)
+    found = jax.jit(channels)(image)
+    assert len(found) == count
+    for number, channel in enumerate(found):
+        np.testing.assert_array_equal(channel, image[..., number])
+
+
+def test_summed_is_the_sum():
+    array = plane(40, 30)
+    np.testing.assert_allclose(summed(jnp.asarray(array, jnp.float32)), array.sum(), rtol=1e-6)
 
 
 def test_a_batch_by_vmap_is_the_loop():
