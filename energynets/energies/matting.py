@@ -49,6 +49,8 @@ def energy(
             "seeds must be H×W×2, background and foreground, on the grid of alpha H×W, got "
             f"{seeds.shape} and {alpha.shape}"
         )
+    dtype = jnp.result_type(image, alpha, seeds, jnp.float32)
+    alpha, seeds = alpha.astype(dtype), seeds.astype(dtype)
     background, foreground = seeds[..., 0], seeds[..., 1]
     misfit = (background + foreground) * jnp.square(alpha - foreground)
     smooth = smoothness(image, alpha, epsilon=epsilon, radius=radius)
@@ -144,4 +146,8 @@ def _derivatives(colours: Planes, alpha: Array, fit: Fit, radius: int) -> tuple:
         return residual, [plane * residual for plane in here]
 
     of_alpha, of_colours = windows.accumulate(residuals, radius)
-    return [-2 * plane for plane in of_colours], 2 * of_alpha, ridge.dot(fit.slope, fit.slope).sum()
+    return (
+        [-2 * plane for plane in of_colours],
+        2 * of_alpha,
+        jnp.sum(ridge.dot(fit.slope, fit.slope)),
+    )

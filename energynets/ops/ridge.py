@@ -88,8 +88,7 @@ def drawn(
 
 
 def dot(left: Planes, right: Planes) -> Array:
-    products = [a * b for a, b in zip(left, right, strict=True)]
-    return sum(products[1:], products[0])
+    return sum((a * b for a, b in zip(left, right, strict=True)), jnp.zeros(()))
 
 
 def _factor(gram: list[Planes], epsilon: Array) -> tuple[list[Planes], Planes]:

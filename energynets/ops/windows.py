@@ -1,9 +1,9 @@
 """Square windows of (2r+1)² pixels that lie wholly inside a picture, r being their radius.
 
 There is one window around each pixel at least r from every border: (H-2r)×(W-2r) of them, and
-none in a picture smaller than a window. Sums visit one place of all windows at a time, so that
-memory does not grow with the window and values can be centred per window before they are summed;
-sums of uncentred squares lose all digits in float32 where a picture is nearly flat.
+none in a picture smaller than a window. Values are centred per window before they are multiplied:
+sums of uncentred squares lose all digits in float32 where a picture is nearly flat. `accumulate`
+visits one place of all windows at a time, so that memory does not grow with the window.
 """
 
 import math
@@ -31,11 +31,13 @@ def count(shape: tuple[int, ...], radius: int) -> tuple[int, int]:
 
 
 def channels(image: Float[Array, "h w c"]) -> list[Float[Array, "h w"]]:
-    """The channels of a picture, laid out one after the other by a product with 1.
+    """The channels of a picture in at least float32, laid out one after the other.
 
-    A mere transpose leaves them interleaved, and XLA's CPU backend reads what is interleaved pixel
-    by pixel, anew for every place of a window: the matting loss took half as long again.
+    By a product with 1: a mere transpose leaves them interleaved, and XLA's CPU backend reads what
+    is interleaved pixel by pixel, anew for every place of a window, which makes the matting loss
+    half as slow again. A pixel that is not finite in one channel is so in all.
     """
+    image = image.astype(jnp.result_type(image, jnp.float32))
     one = jnp.eye(image.shape[-1], dtype=image.dtype)
     return list(jnp.einsum("hwc,dc->dhw", image, one, precision="highest"))
 
@@ -102,8 +104,9 @@ def centred(
     total(term) is Σ term(d) over the places of a window, for all windows together, d being what
     each plane's pixel there differs by from the mean. `term` is given d as a list and returns a
     tree of arrays in which every entry is of second degree in d: products of two, and their sums.
-    Such sums are the same in any orthonormal basis of what is centred, so that 3×3 windows take 8
-    contrasts instead of 9 places and their mean.
+    Such sums, and no others, are the same in any orthonormal basis of what is centred, so that 3×3
+    windows take 8 contrasts, written out, instead of 9 places and their mean. In these reverse mode
+    is slower than forward mode, and keeps 8 planes for each.
     """
     if radius == 1:
         found = [_contrasts(plane) for plane in planes]

@@ -110,6 +110,7 @@ def stencil(
 
 def laplacian_edges(image: Array, epsilon: Scalar, radius: int) -> Float[Array, "m h w"]:
     """The conductances -L_ij of the matting Laplacian, as a `Stencil` of radius 2r lists them."""
+    image = image.astype(jnp.result_type(image, jnp.float32))
     height, width = windows.count(image.shape, radius)
     away = offsets(2 * radius)
     edges = jnp.zeros((len(away), *image.shape[:2]), image.dtype)

@@ -62,6 +62,13 @@ def test_pictures_narrower_than_a_window_are_enlarged_linearly():
     np.testing.assert_allclose(drawn, jax.image.resize(answer, (6, 22), "linear"), atol=1e-6)
 
 
+def test_pictures_of_levels_are_taken_as_numbers():
+    levels = (SMALL * 255).astype(np.uint8)
+    drawn = ridge.drawn(ANSWER, levels, levels, radius=1, epsilon=50.0)
+    expected = ridge.drawn(ANSWER, *[levels.astype(np.float32)] * 2, radius=1, epsilon=50.0)
+    np.testing.assert_array_equal(drawn, expected)
+
+
 def test_it_is_linear_in_the_answer_and_has_the_derivative_of_differences():
     def total(answer):
         return (ridge.drawn(answer, SMALL, SMALL, epsilon=0.05) * ANSWER).sum()

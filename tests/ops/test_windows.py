@@ -101,13 +101,13 @@ def test_centred_sums_of_what_is_constant_are_exactly_0(radius):
     assert not total(lambda d: d[0] * d[0]).any()
 
 
-@pytest.mark.parametrize("count", [0, 1, 4])
-def test_channels_are_the_channels_to_the_last_bit(count):
-    image = np.random.default_rng(0).normal(size=(5, 6, count)).astype(np.float32)
+@pytest.mark.parametrize("number", [0, 1, 4])
+def test_channels_are_the_channels_to_the_last_bit(number):
+    image = np.random.default_rng(0).normal(size=(5, 6, number)).astype(np.float32)
     found = jax.jit(channels)(image)
-    assert len(found) == count
-    for number, channel in enumerate(found):
-        np.testing.assert_array_equal(channel, image[..., number])
+    assert len(found) == number
+    for place, channel in enumerate(found):
+        np.testing.assert_array_equal(channel, image[..., place])
 
 
 def test_summed_is_the_sum():

@@ -31,7 +31,8 @@ def example(dtype, height=SHAPE[0], width=SHAPE[1]):
 
 
 @pytest.mark.parametrize(
-    ("radius", "channels", "shape"), [(1, 3, SHAPE), (1, 1, (5, 3)), (2, 3, (7, 6)), (1, 4, (2, 9))]
+    ("radius", "channels", "shape"),
+    [(1, 3, SHAPE), (1, 1, (5, 3)), (2, 3, (7, 6)), (1, 4, (2, 9)), (1, 0, (4, 5))],
 )
 def test_the_stencil_is_half_the_second_derivative_of_the_energy(radius, channels, shape):
     rng = np.random.default_rng(0)
@@ -46,6 +47,15 @@ def test_the_stencil_is_half_the_second_derivative_of_the_energy(radius, channel
         gradient = jax.grad(lambda a: energy(inputs, a, **weights))
         product = jax.jvp(gradient, (jnp.zeros(shape),), (u,))[1] / 2
         np.testing.assert_allclose(apply(stencil, u), product, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.bfloat16])
+def test_the_stencil_of_any_type_of_picture_is_that_of_those_numbers(dtype):
+    inputs = example(jnp.float32)
+    image = (inputs.image * 7).astype(dtype)
+    found = matting.stencil(Seeded(image, inputs.seeds.astype(dtype)), epsilon=0.1)
+    expected = matting.stencil(Seeded(image.astype(jnp.float32), inputs.seeds), epsilon=0.1)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def reference(inputs, *, epsilon, seed_weight=1.0):
