@@ -1,18 +1,20 @@
 """How time and memory grow with the picture: both solvers of both energies, and SuperLU.
 
-python -m benchmarks.growth [--sizes 128 256 512 1024 2048] [--gib 4] [--repeats 3]
+python -m benchmarks.growth [--sizes 128 256 512 1024 2048] [--gib GIB] [--repeats 3]
 
 Float32, the default tolerances but 1e-3 for the iterative solver, two labels, one stroke each;
 the random walker at β = 1000, matting at ε = 1e-5 and λ = 100. Every row is a process of its own:
 "memory" is its peak beyond what it held before it solved, without compiling; seconds are medians.
-The direct solver and SuperLU go as far as a process of `gib` GiB holds them by their own estimate:
-three times the factor for ours, and 40 (random walker) or 300 (matting) entries of 12 bytes a
-pixel, times log2 of the side, for SuperLU. Where two rows differ in size, "note" has the exponents
-of time and memory in the number of pixels since the row before.
+The direct solver and SuperLU go as far as a process of `gib` GiB, by default two thirds of the
+machine's, holds them by their own estimate: three times the factor for ours, and 40 (random walker)
+or 300 (matting) entries of 12 bytes a pixel, times log2 of the side, for SuperLU. Where two rows
+differ in size, "note" has the exponents of time and memory in the number of pixels since the row
+before.
 """
 
 import argparse
 import math
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -90,9 +92,10 @@ def rows(
     *,
     sizes: tuple[int, ...] = (128, 256, 512, 1024, 2048),
     problems: tuple[str, ...] = tuple(SOLVERS),
-    gib: float = 4.0,
+    gib: float | None = None,
     repeats: int = 3,
 ) -> Iterator[Row]:
+    gib = gib or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 * 2 / 3
     for problem in problems:
         for method in METHODS:
             before: Row = {}
@@ -138,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Growth of time and memory.")
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024, 2048])
     parser.add_argument("--problems", nargs="+", choices=SOLVERS, default=list(SOLVERS))
-    parser.add_argument("--gib", type=float, default=4.0)
+    parser.add_argument("--gib", type=float, help="two thirds of the machine's by default")
     parser.add_argument("--repeats", type=int, default=3)
     given = vars(parser.parse_args())
     show(rows(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}))
