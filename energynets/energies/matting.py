@@ -8,6 +8,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from energynets.ops import ridge, windows
+from energynets.ops.grid import over_last
 from energynets.ops.ridge import Fit, Planes
 from energynets.seeded import Seeded
 
@@ -54,7 +55,7 @@ def energy(
     background, foreground = seeds[..., 0], seeds[..., 1]
     misfit = (background + foreground) * jnp.square(alpha - foreground)
     smooth = smoothness(image, alpha, epsilon=epsilon, radius=radius)
-    return smooth + seed_weight * windows.summed(misfit)
+    return smooth + seed_weight * over_last(misfit).sum()
 
 
 @functools.partial(jax.jit, static_argnames="radius")
@@ -105,7 +106,7 @@ def _misfit(colours: Planes, alpha: Array, epsilon: Array, fit: Fit, radius: int
         *d, a = both
         return jnp.square(a - ridge.dot(fit.slope, d))
 
-    return windows.summed(total(squared) + epsilon * ridge.dot(fit.slope, fit.slope))
+    return over_last(total(squared) + epsilon * ridge.dot(fit.slope, fit.slope)).sum()
 
 
 def _misfit_jvp(radius: int, primals: tuple, tangents: tuple) -> tuple[Array, Array]:

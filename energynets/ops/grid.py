@@ -33,3 +33,12 @@ def neighbours(
     places = np.arange(size) + step
     places = places % size if wrap else places.clip(0, size - 1)
     return jnp.take(array, places, axis, mode="clip")
+
+
+def over_last(terms: Float[Array, "*b k"]) -> Float[Array, "*b"]:
+    """Σ over the last axis, as a product with ones.
+
+    XLA's CPU backend sums fused differences 5 times slower, and stores each term of a sum of sums.
+    """
+    ones = jnp.ones(terms.shape[-1], terms.dtype)
+    return jnp.matmul(terms, ones, precision="highest")

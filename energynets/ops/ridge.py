@@ -87,8 +87,9 @@ def drawn(
     return b + dot(a, list(jnp.moveaxis(image, -1, 0)))
 
 
-def dot(left: Planes, right: Planes) -> Array:
-    return sum((a * b for a, b in zip(left, right, strict=True)), jnp.zeros(()))
+def dot(left: Planes, right: Planes) -> Array | float:
+    """Σ left · right over channels; 0 without any."""
+    return sum((a * b for a, b in zip(left, right, strict=True)), 0.0)
 
 
 def _factor(gram: list[Planes], epsilon: Array) -> tuple[list[Planes], Planes]:

@@ -34,21 +34,12 @@ def channels(image: Float[Array, "h w c"]) -> list[Float[Array, "h w"]]:
     """The channels of a picture in at least float32, laid out one after the other.
 
     By a product with 1: a mere transpose leaves them interleaved, and XLA's CPU backend reads what
-    is interleaved pixel by pixel, anew for every place of a window, which makes the matting loss
-    half as slow again. A pixel that is not finite in one channel is so in all.
+    is interleaved pixel by pixel, anew for every place of a window: the matting loss takes half as
+    long again. A pixel that is not finite in one channel is so in all.
     """
     image = image.astype(jnp.result_type(image, jnp.float32))
     one = jnp.eye(image.shape[-1], dtype=image.dtype)
     return list(jnp.einsum("hwc,dc->dhw", image, one, precision="highest"))
-
-
-def summed(plane: Float[Array, "h w"]) -> Float[Array, ""]:
-    """Σ over all pixels, rows by a product with 1.
-
-    XLA's CPU backend stores what a plain sum adds up, and each of its terms if it is a sum itself.
-    """
-    ones = jnp.ones(plane.shape[-1], plane.dtype)
-    return jnp.matmul(plane, ones, precision="highest").sum()
 
 
 def middles(plane: Float[Array, "h w"], radius: int) -> Float[Array, "m n"]:

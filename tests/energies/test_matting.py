@@ -287,6 +287,14 @@ def test_seeds_of_any_type_are_those_numbers(dtype):
 
 
 @pytest.mark.parametrize("radius", [1, 2])
+def test_float32_stays_float32_where_float64_is_enabled(radius):
+    inputs, alpha = example(picture("noise"))
+    with jax.enable_x64(True):
+        found = jax.value_and_grad(lambda a: energy(cast(inputs), a, radius=radius))(cast(alpha))
+    assert all(leaf.dtype == jnp.float32 for leaf in found)
+
+
+@pytest.mark.parametrize("radius", [1, 2])
 def test_without_channels_alpha_is_drawn_to_the_mean_of_every_window(radius):
     alpha = np.random.default_rng(0).random((8, 9)).astype(np.float32)
     found = smoothness(jnp.zeros((8, 9, 0)), alpha, radius=radius)

@@ -165,6 +165,16 @@ def test_seeds_of_several_labels_are_weights_of_distances_to_each():
     np.testing.assert_allclose(full - none, 2 * apart, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8])
+def test_seeds_and_pictures_of_any_type_are_those_numbers(dtype):
+    rng = np.random.default_rng(6)
+    image, seeds = rng.integers(0, 2, (5, 6, 3)), rng.integers(0, 2, (5, 6, 2))
+    probabilities = jnp.asarray(rng.random((5, 6, 2)), jnp.float32)
+    single = Seeded(jnp.asarray(image, jnp.float32), jnp.asarray(seeds, jnp.float32))
+    found = energy(Seeded(image.astype(dtype), seeds.astype(dtype)), probabilities, beta=1.0)
+    assert found == energy(single, probabilities, beta=1.0)
+
+
 def test_a_constant_that_agrees_with_every_seed_costs_nothing():
     image = jnp.asarray(picture("noise"), jnp.float32)
     y = jnp.zeros((12, 17, 2)).at[..., 1].set(1)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energynets.ops.grid import differences, neighbours
+from energynets.ops.grid import differences, neighbours, over_last
 
 SIZE = st.integers(1, 6)
 
@@ -51,3 +51,10 @@ def test_neighbours_are_numpys_roll_or_padding_by_the_edge(height, width, axis, 
 def test_neighbours_along_labels_are_refused():
     with pytest.raises(ValueError, match="axis must be 0 or 1, got 2"):
         neighbours(jnp.ones((3, 3, 1)), 2, 1)
+
+
+@pytest.mark.parametrize("shape", [(30,), (40, 30), (3, 4, 0)])
+def test_over_last_is_the_sum_over_the_last_axis(shape):
+    array = np.random.default_rng(0).random(shape)
+    sums = over_last(jnp.asarray(array, jnp.float32))
+    np.testing.assert_allclose(sums, array.sum(-1), rtol=1e-6)

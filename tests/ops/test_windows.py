@@ -13,7 +13,6 @@ from energynets.ops.windows import (
     count,
     eroded,
     middles,
-    summed,
     surrounded,
 )
 
@@ -108,11 +107,6 @@ def test_channels_are_the_channels_to_the_last_bit(number):
     assert len(found) == number
     for place, channel in enumerate(found):
         np.testing.assert_array_equal(channel, image[..., place])
-
-
-def test_summed_is_the_sum():
-    array = plane(40, 30)
-    np.testing.assert_allclose(summed(jnp.asarray(array, jnp.float32)), array.sum(), rtol=1e-6)
 
 
 def test_a_batch_by_vmap_is_the_loop():
